@@ -87,8 +87,10 @@ def data_problem(path: str) -> str:
     if not _ADDRESS.match(path):
         return ""
     scheme, _, rest = path.partition("://")
-    if scheme not in STORES or not re.match(r"[^/?#]", rest):
+    if scheme not in STORES:
         return f"an address that is not read: use {', '.join(f'{one}://' for one in STORES)}"
+    if not re.match(r"[^/?#]", rest):
+        return f"an address that names no place: write what follows {scheme}://"
     split = split_url(path)
     if split.login is not None:
         register_url(path)

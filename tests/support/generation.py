@@ -33,7 +33,7 @@ TASKS = [f"mini_{name}" for name in FAMILIES]
 
 def make_context(out: Path, inputs: dict[str, Artifact], **sections: Any) -> StageContext:
     """A context whose recipe holds only the sections given."""
-    names = ("data", "seeds", "generate", "filter", "eval")
+    names = ("data", "seeds", "generate", "filter", "train", "eval")
     recipe: Any = SimpleNamespace(
         name="test", dollars_per_gpu_hour=0.0, **{name: sections.get(name) for name in names}
     )

@@ -29,7 +29,7 @@ from train.trainer.exports import folder_of, points_passed
 from train.trainer.heldout import HeldOut
 from train.trainer.loss_guard import LossGuard
 from train.trainer.loss_totals import LossTotals
-from train.trainer.run_log import HELDOUT, METRICS, RunLog
+from train.trainer.run_log import HELDOUT, HELDOUT_LOSS, METRICS, RunLog
 from train.trainer.schedule import batch_schedule, learning_rate
 from train.trainer.step import Stepper
 from train.trainer.student import prepare_student
@@ -172,8 +172,10 @@ class Trainer:
                     self._measure_heldout(done, rows)
                 bar.update(task, completed=done)
                 self._export_point(done, rows)
-                if done < steps and self._is_saving_step(done):
+                if self._is_saving_step(done):
                     self._save(done, totals)
+        if first == steps and self.heldout.rows:  # a kill after the last step's checkpoint
+            self._heldout_losses = self.log.heldout_losses()
         return summarise(
             self.plan, totals, self._heldout_losses, steps, self.meters.seconds(),
             sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
@@ -208,8 +210,10 @@ class Trainer:
                 write_json(folder / EXPORTED, {"step": done, "tokens": tokens})
 
     def _is_saving_step(self, done: int) -> bool:
-        permanent = self.section.keep_every
-        return done % self.section.checkpoint_every == 0 or bool(permanent and not done % permanent)
+        """Whether the step has a checkpoint; after the last one, only one that stays."""
+        every, permanent = self.section.checkpoint_every, self.section.keep_every
+        is_resumed_from = done % every == 0 and done < self.schedule.steps
+        return is_resumed_from or bool(permanent and done % permanent == 0)
 
     def _on_sigterm(self, *_: object) -> None:
         self._stop = True
@@ -261,7 +265,7 @@ class Trainer:
             )  # fmt: skip
         self._heldout_losses = losses
         record = {"step": done, "train/tokens": rows.stop * self.plan.sequence_length}
-        named = {f"heldout/loss/{name}": loss for name, loss in losses.items()}
+        named = {f"{HELDOUT_LOSS}{name}": loss for name, loss in losses.items()}
         self.log.write(HELDOUT, {**record, **named})
 
 

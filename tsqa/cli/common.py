@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,13 @@ def open_pipeline(recipe: Path, overrides: list[str] | None) -> Pipeline:
         return Pipeline(load_recipe(recipe, given), recipe, given)
     except OSError as error:  # of a file that the recipe names
         raise RecipeError(f"{recipe}: {os_error_cause(error)[0]}", "correct the path") from error
+
+
+def words(path: Path, overrides: list[str] | None = None) -> str:
+    """A path, or a recipe and its overrides, as they are typed in a shell; without secrets."""
+    from tsqa.secrets import redact
+
+    return shlex.join([str(path), *map(redact, overrides or [])])
 
 
 def filtered_folder(recipe: Path, overrides: list[str] | None) -> Path:

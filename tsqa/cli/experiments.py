@@ -17,6 +17,7 @@ from tsqa.cli.common import (
     RunsFolder,
     open_pipeline,
     serve,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def init(
         return
     copy = copy_recipes(recipes, folder)
     command = "ablate" if recipes == "ablations" else "run"
-    typer.echo(f"next: tsqa {command} {copy} --dry-run", err=True)
+    typer.echo(f"next: tsqa {command} {words(copy)} --dry-run", err=True)
 
 
 def run(
@@ -135,7 +136,7 @@ def ablate(
         from tsqa.ablation.sweep import write_sweep
 
         write_sweep(pipeline.recipe, recipe, sweep)
-        typer.echo(f"{sweep}: now `wandb sweep {sweep}`", err=True)
+        typer.echo(f"{sweep}: now `wandb sweep {words(sweep)}`", err=True)
         return
     launch = pipeline.recipe.launch
     at_once = parallel or (1 if launch.kind == "local" else launch.at_once)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tsqa.cli.common import DATASET, Force, Overrides, RecipePath, open_pipeline, serve
+from tsqa.cli.common import DATASET, Force, Overrides, RecipePath, open_pipeline, serve, words
 
 
 def review(
@@ -95,7 +95,8 @@ def _say_other_data(recipe: Path, overrides: list[str] | None, folder: Path) -> 
     if now != drawn:
         console.print(
             f"  these figures are of filter {drawn}; the recipe's dataset now is {now}: "
-            f"tsqa review {recipe} draws again, and keeps decisions on unchanged items",
+            f"tsqa review {words(recipe, overrides)} draws again, and keeps decisions on unchanged "
+            "items",
             style="yellow",
             markup=False,
         )
@@ -110,7 +111,9 @@ def _find(recipe: Path, overrides: list[str] | None) -> Path:
 
     folder = review_folder(load_recipe(recipe, list(overrides or [])))
     if not (folder / SAMPLE).is_file():
-        raise DataError(f"{folder}: no sample yet", f"draw one: tsqa review {recipe}")
+        raise DataError(
+            f"{folder}: no sample yet", f"draw one: tsqa review {words(recipe, overrides)}"
+        )
     return folder
 
 

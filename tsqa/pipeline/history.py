@@ -104,14 +104,16 @@ def _reasons(node: Node, old: Manifest) -> list[str]:
     keys = [_shown(node, one) for one in differences(old.config, node.config)]
     before, after = _by_name(old.inputs), _by_name(node.input_fingerprints)
     inputs = [
-        f"input {name} {'changed' if name in before and name in after else _came(name, after)}"
+        f"input {name} {_changed(name, before, after)}"
         for name in sorted({*before, *after})
         if before.get(name) != after.get(name)
     ]
     return keys + inputs
 
 
-def _came(name: str, after: Mapping[str, object]) -> str:
+def _changed(name: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    if name in before and name in after:
+        return "changed"
     return "added" if name in after else "removed"
 
 
@@ -137,6 +139,11 @@ def _shown(node: Node, one: Difference) -> str:
         key = "models along the training (eval.every_tokens)"
     if one.key == "version":
         key = "version of the stage's code"
+    before, after = _files_in(one.before), _files_in(one.after)
+    if before is not None and after is not None:
+        names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+        told = [f"{name} {_changed(name, before, after)}" for name in names]
+        return f"{key}: {_cut(told) if told else 'files in another order'}"
     if isinstance(one.before, list) and isinstance(one.after, list):
         lost = [item for item in one.before if item not in one.after]
         gained = [item for item in one.after if item not in one.before]
@@ -144,6 +151,16 @@ def _shown(node: Node, one: Difference) -> str:
         parts += [f"with {_cut(gained)}"] if gained else []
         return f"{key} {' and '.join(parts) or 'in another order'}"
     return f"{key} {_cut(one.before)} -> {_cut(one.after)}"
+
+
+def _files_in(value: object) -> dict[str, object] | None:
+    """Name -> content, where a value is a list of files."""
+    found = {}
+    for one in value if isinstance(value, list) else ():
+        if not (isinstance(one, Mapping) and {"name", "blake3"} <= one.keys()):
+            return None
+        found[str(one["name"])] = one["blake3"]
+    return found or None
 
 
 def _recipe_key(key: str, sections: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ def _finished(pipeline: Pipeline) -> tuple[dict[Label, Artifact], list[StageRow]
     for node in pipeline.nodes:
         artifact = pipeline.find(node)
         if artifact is None:
-            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.origin}")
+            raise TsqaError(f"{pipeline.label(node)} is not built", f"tsqa run {pipeline.told()}")
         if node.recipe.name == pipeline.recipe.name:
             own[node.labelled] = artifact
         rows.append(

@@ -273,10 +273,14 @@ class Pipeline:
         key = (artifact.manifest.stage, artifact.fingerprint)
         return next(node for node in self.nodes if (node.stage, node.fingerprint) == key)
 
-    def told(self, node: Node) -> str:
-        """A node's recipe as words of a command, with the overrides where it is this command's."""
-        overrides = map(redact, self.overrides) if node.origin == self.origin else ()
-        return shlex.join([str(node.origin), *overrides])
+    def told(self, node: Node | None = None) -> str:
+        """A node's recipe as words of a command, with the overrides where it is this command's.
+
+        Without a node this command's own.
+        """
+        origin = node.origin if node else self.origin
+        overrides = map(redact, self.overrides) if origin == self.origin else ()
+        return shlex.join([str(origin), *overrides])
 
     def label(self, node: Node) -> str:
         """`train:arm`, with the recipe's name before it where it is a model's own recipe."""
@@ -416,7 +420,7 @@ class Pipeline:
                     )
                 from tsqa.review.apply import refuse_errors  # it imports pyarrow
 
-                refuse_errors(section, made, upstream.origin)
+                refuse_errors(section, made, self.told(upstream))
 
     @contextmanager
     def open_stage(self, node: Node) -> Iterator[tuple[StageContext | None, Commit]]:

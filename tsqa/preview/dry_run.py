@@ -5,7 +5,7 @@ Guarantees: in 80 columns no number is cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich import box
@@ -133,12 +133,21 @@ def print_detectable(pipeline: Pipeline, wanted: float | None = None) -> None:
     done = pipeline.find(compared[-1])
     previous = None if done is None else read_deltas(done)
     folder = resolve_path(include, made) if include else None
-    if recipe.seeds and (held := recipe.seeds.hold_out):
-        console.print(f"seeds.hold_out: {', '.join(held)}: evaluated, never a seed")
+    if recipe.seeds and recipe.seeds.hold_out:
+        for line in _held_out(recipe, recipe.seeds.hold_out):
+            console.print(line)
     console.print(planned_table(recipe, include=folder, previous=previous))
     if wanted is not None:
         ways = ways_to_detect(wanted / 100, recipe, folder, previous)
         console.print(Text(what_to_buy(pipeline, wanted, ways)))
+
+
+def _held_out(recipe: Recipe, families: Sequence[str]) -> Iterator[str]:
+    from tsqa.seeds.sources import evaluated_of
+
+    for family, tasks in evaluated_of(families, recipe).items():
+        told = f"evaluated by {', '.join(tasks)}" if tasks else "but eval.tasks has none of it"
+        yield f"seeds.hold_out: {family}: never a seed, {told}"
 
 
 def new_table(title: str, *columns: str) -> Table:

@@ -202,7 +202,7 @@ def permanent_checkpoints(train: TrainSection, tokens: int) -> int:
     if train.keep_every is None:
         return 0
     rows = tokens // train.global_batch_tokens * train.global_batch_rows
-    return max(0, batch_schedule(train, rows).steps - 1) // train.keep_every
+    return batch_schedule(train, rows).steps // train.keep_every
 
 
 def runs_on_gpu(total: float) -> bool:

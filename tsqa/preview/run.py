@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -261,10 +262,11 @@ class Preview:
     def _refuse_untrained(self, node: Node) -> None:
         for role, upstream in node.inputs.items():
             if upstream.stage == "train" and self.pipeline.find(upstream) is None:
+                runs = self.pipeline.recipe.runs
                 raise TsqaError(
                     f"{self.pipeline.origin}: the {format_role(role)} of the stage {node.stage} is "
                     f"the model of {upstream.origin}, which is not trained yet",
-                    f"tsqa train {upstream.origin} runs={self.pipeline.recipe.runs}",
+                    f"tsqa train {shlex.join([str(upstream.origin), f'runs={runs}'])}",
                 )
 
 

@@ -174,7 +174,9 @@ def _apply_override(tree: DictConfig, override: str) -> None:
             value = _merge_at(tree, key, value)
         OmegaConf.update(tree, key, value, merge=False, force_add=True)
     except (RecipeError, OmegaConfBaseException, *_WRONG_SHAPES) as error:
-        raise RecipeError(f"override `{override}`: {error}") from error
+        cause = str(error).partition("\n    full_key:")[0]
+        fix = "items of a list are named by their number, from 0" if cause != str(error) else ""
+        raise RecipeError(f"override `{override}`: {cause}", fix) from error
 
 
 def _merge_at(tree: DictConfig, key: str, value: object) -> object:
@@ -216,6 +218,8 @@ def _describe(
         fix = "write it in quotes"
     elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):
         message, fix = "expected a list", f"write [{value}]"
+    elif problem["type"] in ("int_parsing", "int_from_float", "int_type"):
+        message, fix = "expected a whole number", "write it in digits, such as 3, 450K or 2B"
     elif message == "expected a number":
         fix = "write it in digits, such as 3 or 1e-3"
     override = next((k for k in _ancestors(location) if k in overridden), None)

@@ -28,15 +28,15 @@ _HEAD = """\
 
 Generated from the schema by `tsqa schema --reference`; `tsqa explain KEY` prints the same.
 
-An integer may be written with K, M, B or T: `450K`. `<name>` is a name that you choose, `<n>` a
-position in a list, from 0. A star marks keys that never change a result: changing one reruns no
-finished stage.
+An integer may be written with K, M, B or T, or with an exponent: `450K`, `1e9`. `<name>` is a name
+that you choose, `<n>` a position in a list, from 0. A star marks keys that never change a result:
+changing one reruns no finished stage.
 """
 _TYPE_NAMES = {int: "integer", float: "number", bool: "true or false", str: "text"}
 _EXTENDS = "Path of a recipe, relative to this file, whose keys this one inherits."
 _REFERENCE_TEXT = r"\$\{.*\}"
 _AS_TEXT = {
-    "integer": rf"^({_REFERENCE_TEXT}|[0-9][0-9_.]*\s*[KMBTkmbt])$",
+    "integer": rf"^({_REFERENCE_TEXT}|[0-9][0-9_.]*([eE][-+]?[0-9]+)?\s*[KMBTkmbt]?)$",
     "number": rf"^({_REFERENCE_TEXT}|[-+0-9.eE]+)$",
     "boolean": rf"^{_REFERENCE_TEXT}$",
 }

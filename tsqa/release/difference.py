@@ -26,6 +26,7 @@ from tsqa.curated.files import CURATED, read_rows
 from tsqa.records.kept_seeds import SeedLine, read_seed_lines
 from tsqa.release.outcomes import Behind, candidate_lines, seed_lines
 from tsqa.release.records import CANDIDATES, SEEDS, CandidateLine, read_lines, read_release
+from tsqa.release.ways import MadeWith, compare_ways
 from tsqa.store.atomic import write_text
 
 CHANGES = "CHANGES.md"
@@ -123,6 +124,8 @@ class VersionDifference:
     moved: int
     """Candidates whose id is another, since their seed has moved, or its task another name."""
     causes: list[Cause]
+    ways: list[MadeWith] = field(default_factory=list)
+    """What the items of one side alone were made with."""
 
     def count(self, kind: Kind) -> int:
         return sum(cause.items for cause in self.causes if cause.kind == kind)
@@ -149,8 +152,8 @@ def compare_sides(old: Side, new: Side, seeds_only: bool = False) -> VersionDiff
         cause = "no longer asked of its seed" if _seed_of(line) in new_seeds else "seed gone"
         if not line.step:
             found["out", cause].append(line)
-    causes = _causes(found, old, new)
-    return VersionDifference(old.title, new.title, seeds, renamed, same, moved, causes)
+    causes, ways = _causes(found, old, new), compare_ways(old.folder, new.folder)
+    return VersionDifference(old.title, new.title, seeds, renamed, same, moved, causes, ways)
 
 
 def print_difference(found: VersionDifference, as_json: bool) -> None:
@@ -189,6 +192,8 @@ def _lines(found: VersionDifference) -> Iterator[str]:
     for cause in found.causes:
         yield f"  {cause.kind}: {cause.cause}: {cause.items:,}"
         yield from (f"    {example.id}: {example.text}" for example in cause.examples)
+    for way in found.ways:
+        yield f"made with {way.way}: {way.old:,} -> {way.new:,} items"
     if found.moved:
         yield f"{found.moved:,} candidates have another id: their seeds moved, or have another task"
 

@@ -44,7 +44,7 @@ def artifacts_behind(pipeline: Pipeline) -> Behind:
         if artifact is None:
             raise DataError(
                 f"{filtered.path}: its {stage} artifact {filtered.manifest.inputs[stage]} is gone",
-                f"make it again: delete {filtered.path} and run `tsqa filter {pipeline.origin}`",
+                f"make it again: delete {filtered.path} and run `tsqa filter {pipeline.told()}`",
             )
     seeds, generate = found["seeds"], found["generate"]
     assert seeds and generate

@@ -83,7 +83,7 @@ def push_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
             count += 1
     if not count:
         raise TsqaError(
-            f"{pipeline.origin}: nothing of it is built", f"tsqa run {pipeline.origin}, then push"
+            f"{pipeline.origin}: nothing of it is built", f"tsqa run {pipeline.told()}, then push"
         )
 
 

@@ -184,8 +184,11 @@ def apply_edit(candidate: Candidate, decision: ReviewDecision) -> Candidate:
     )
 
 
-def refuse_errors(section: ReviewSection, made: Artifact, origin: Path) -> None:
-    """Raise TsqaError where `max_error` is not shown to hold, with what is missing."""
+def refuse_errors(section: ReviewSection, made: Artifact, told: str) -> None:
+    """Raise TsqaError where `max_error` is not shown to hold, with what is missing.
+
+    `told`: the recipe and its overrides, as words of a command.
+    """
     most, found = section.max_error, made.summary.get("review")
     if most is None:
         return
@@ -195,19 +198,19 @@ def refuse_errors(section: ReviewSection, made: Artifact, origin: Path) -> None:
         first = reviews_missing(accepted, 0, most / 2, most)
         raise TsqaError(
             f"{key}: nobody reviewed the dataset",
-            f"tsqa review {origin}: about {first:,} accepted items, if {most / 2:g} are unfit",
+            f"tsqa review {told}: about {first:,} accepted items, if {most / 2:g} are unfit",
         )
     review = ReviewSummary(**found)
     if not review.is_of_this:
         raise TsqaError(
             f"{key}: the sample was drawn from another version of the dataset",
-            f"draw again, decisions on unchanged items count: tsqa review {origin}",
+            f"draw again, decisions on unchanged items count: tsqa review {told}",
         )
     if review.covered < 1 - 1e-9:
         raise TsqaError(
             f"{key}: {1 - review.covered:.1%} of the accepted items are of strata without a "
             "decision",
-            f"decide on the rest of the sample: tsqa review {origin}",
+            f"decide on the rest of the sample: tsqa review {told}",
         )
     high = review.remaining_high
     if high is not None and high <= most:
@@ -220,6 +223,6 @@ def refuse_errors(section: ReviewSection, made: Artifact, origin: Path) -> None:
     raise TsqaError(
         f"{key}: the error rate is {shown} after {review.reviewed:,} reviews, of which {rate:.1%} "
         "are unfit",
-        f"review about {missing:,} more accepted items (tsqa review {origin}, with a smaller "
-        f"--width once all drawn are done), or filter harder: tsqa review {origin} --report",
+        f"review about {missing:,} more accepted items (tsqa review {told}, with a smaller "
+        f"--width once all drawn are done), or filter harder: tsqa review {told} --report",
     )

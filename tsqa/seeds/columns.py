@@ -18,11 +18,6 @@ from tsqa.seeds.prompt_fields import tidy
 
 def check_columns(section: DatasetSection, columns: list[str]) -> None:
     """Raise DataError naming the mapped columns that the data lacks, and those it has."""
-    if not columns:
-        raise DataError(
-            f"seeds.datasets: {section.name}: no document in {section.path} ({section.split})",
-            "correct path and split",
-        )
     named = section.columns.model_dump(exclude_none=True)
     missing = [
         f"{field}: {name}"

@@ -29,7 +29,8 @@ from tsqa.seeds.document import Origin, Rejected, Unusable, make_passage, make_s
 from tsqa.seeds.leaks import looks_evaluated
 from tsqa.seeds.taxonomy import Taxonomy
 from tsqa.store.digests import DIGESTS
-from tsqa.tasks.identity import dataset_identity, revision_of, split_parts
+from tsqa.store.identity import files_below
+from tsqa.tasks.identity import dataset_identity, revision_of, same_documents, split_parts
 from tsqa.text.normalise import count_words
 
 if TYPE_CHECKING:
@@ -129,15 +130,22 @@ class _OwnSource(Generic[OwnKind]):
         else:
             identities = [("file", str(path.resolve())) for path in self._files.paths]
             names = [path.stem for path in self._files.paths]
-        for identity in identities:
-            if identity in self._siblings:
-                return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[identity]}"
+        for identity, known in same_documents(identities, self._siblings):
+            return f"{identity[1]} ({section.split}) is evaluated by {self._siblings[known]}"
         test = next((name for name in names if looks_evaluated(name)), None)
         return f"{test} is a test set by its name" if test else None
 
     def columns(self) -> list[str]:
-        files = self._files
-        return files.columns() if files is not None else load_hub(self._section).column_names
+        section, files = self._section, self._files
+        found = files.columns() if files is not None else load_hub(section).column_names
+        if not found:
+            first = next(iter(files or ()), None)
+            why = f" that can be read: {first}" if isinstance(first, Unusable) else ""
+            raise DataError(
+                f"{section.place}: no document in {section.path}{why}",
+                "correct the path, the split or the file",
+            )
+        return found
 
     def origin(self, records: object) -> Origin:
         """What all its documents share."""
@@ -194,13 +202,6 @@ class DocumentSource(_OwnSource[DocumentsSection]):
 
     def check(self) -> None:
         section, columns = self._section, self.columns()
-        if not columns:
-            first = next(iter(self._files or ()), None)
-            why = f" that can be read: {first}" if isinstance(first, Unusable) else ""
-            raise DataError(
-                f"{section.place}: no document in {section.path}{why}",
-                "correct the path, or the file",
-            )
         if section.text_field not in columns:
             raise DataError(
                 f"{section.place}: {section.path} has no field {section.text_field}",
@@ -305,6 +306,14 @@ def _of_line(path: DataPath, number: int, value: object) -> object:
     return value
 
 
+def _holds_more(section: OwnSection, path: DataPath, is_beside_data: bool) -> bool:
+    """Whether a path is a folder of this machine, not hidden, with a file that could be read."""
+    if not (isinstance(path, Path) and path.name[0] != "." and path.is_dir()):
+        return False
+    found = {_suffix(file, section) for file in files_below(path)} - {None}
+    return bool(found.difference(texts.SUFFIXES) if is_beside_data else found)
+
+
 def _files_of_folder(section: OwnSection, folder: DataPath, key: str) -> Files:
     found: Iterable[DataPath] = folder.iterdir()
     inside = sorted(found, key=attrgetter("name"))
@@ -317,12 +326,18 @@ def _files_of_folder(section: OwnSection, folder: DataPath, key: str) -> Files:
             "fetch the file (git annex get, dvc pull), or delete the link",
         )
     files = {path: suffix for path, suffix in files.items() if path.is_file()}
+    # As in a mixture: beside data, a text is about them.
+    data = {path: suffix for path, suffix in files.items() if suffix not in texts.SUFFIXES}
+    deeper = next((path for path in inside if _holds_more(section, path, bool(data))), None)
+    if deeper is not None:
+        raise DataError(
+            f"{key} = {folder}: data in {deeper.name}, a folder in it, would not be read",
+            f"give {deeper} as a source of its own, and move it elsewhere" if files else "give it",
+        )
     if not files:
         raise DataError(
             f"{key} = {folder}: no data file", f"give files of {', '.join(_formats(section))}"
         )
-    # As in a mixture: beside data, a text is about them.
-    data = {path: suffix for path, suffix in files.items() if suffix not in texts.SUFFIXES}
     files = data or files
     suffixes = sorted(set(files.values()))
     if len(suffixes) > 1:

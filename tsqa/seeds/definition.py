@@ -86,13 +86,14 @@ def _needs_benchmarks(recipe: Recipe) -> bool:
     return recipe.eval is not None and bool(recipe.seeds or stream_check(recipe))
 
 
-def _recheck_groups(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
-    """A rule that came later; artifacts from before do not tell the fields."""
-    from tsqa.seeds.benchmarks import refuse_groups
+def _recheck_benchmarks(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) -> None:
+    """Rules that came later, or of a recipe that trains; artifacts from before tell less."""
+    from tsqa.seeds.benchmarks import refuse_groups, refuse_unscorable
 
     section = needed(recipe.eval, "eval")
     include = resolve_path(section.include, inputs.get("data")) if section.include else None
     refuse_groups(section, include, made.summary.get("fields", {}))
+    refuse_unscorable(recipe, include, made.summary.get("unscorable", {}))
 
 
 BENCHMARKS = Stage(
@@ -104,7 +105,7 @@ BENCHMARKS = Stage(
     inputs=lambda recipe: ("data",),
     wanted=_needs_benchmarks,
     reads_throughout=True,
-    recheck=_recheck_groups,
+    recheck=_recheck_benchmarks,
 )
 SEEDS = Stage(
     "seeds",

@@ -20,7 +20,7 @@ from tsqa.records.seed import Seed
 from tsqa.records.summaries import AllowedLeak
 from tsqa.records.training_keys import TrainingKeys
 from tsqa.seeds.document import content_key
-from tsqa.tasks.identity import evaluated_split, split_identities
+from tsqa.tasks.identity import evaluated_split, same_documents, split_identities
 from tsqa.tasks.library import TaskLibrary, task_library
 from tsqa.text.sameness import Hashed, SameTexts
 
@@ -60,12 +60,12 @@ def find_leak(
         return None
     identities = split_identities(config, str(training))
     own = evaluated_split(config)
-    if own and not set(identities).isdisjoint(split_identities(config, own)):
+    if own and any(same_documents(identities, split_identities(config, own))):
         return (
             f"its training split ({training}) is the split it is evaluated on; seeding from it "
             "would train on the test"
         )
-    other = next((siblings[one] for one in identities if one in siblings), None)
+    other = next((siblings[known] for _, known in same_documents(identities, siblings)), None)
     return f"its training split ({training}) is evaluated by {other}" if other else None
 
 

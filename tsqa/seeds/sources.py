@@ -7,7 +7,7 @@ as a stream of seeds and rejections in the order of the data, and repeat exactly
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -152,6 +152,19 @@ def held_out(section: SeedsSection, include: Path | None) -> dict[str, str]:
         raise RecipeError(
             "seeds.hold_out names the family of every source of seeds", "leave one to seed from"
         )
+    return found
+
+
+def evaluated_of(families: Sequence[str], recipe: Recipe) -> dict[str, list[str]]:
+    """Family -> the evaluated tasks of it; no document is read."""
+    section, stated = needed(recipe.eval, "eval"), recipe.seeds.families if recipe.seeds else {}
+    found: dict[str, list[str]] = {family: [] for family in families}
+    with task_yamls(section.include) as include:
+        library = task_library(include)
+        for name in library.expand(section.tasks):
+            family = stated_family(name, stated) or library.family(name)
+            if family in found:
+                found[family].append(name)
     return found
 
 

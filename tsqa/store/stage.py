@@ -6,9 +6,11 @@ Each stage is defined in its own room, in `definition.py`; `tsqa.pipeline.stages
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import yaml
 
 from tsqa.errors import DataError
 from tsqa.recipe import EvalSection, ModelSection, Recipe, SeedsSection
@@ -18,6 +20,8 @@ from tsqa.store.artifact import Artifact
 from tsqa.store.identity import Json, files_below
 from tsqa.store.roles import Role
 from tsqa.store.tracking import Tracker
+
+_Yaml = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _no_inputs(recipe: Recipe) -> Sequence[Role]:
@@ -116,12 +120,22 @@ def _refuse_moved(data: Artifact) -> None:
 
     lm-eval has no name for a file next to a YAML, so the data stage writes where its files are.
     """
-    named = re.compile(rf"(/[^\n]*/data/{data.fingerprint})/")
-    for file in files_below(data.path):
-        match = named.search(file.read_text("utf-8")) if file.suffix == ".yaml" else None
+    named = re.compile(rf"(/.*/data/{data.fingerprint})/", re.DOTALL)
+    for file in (path for path in files_below(data.path) if path.suffix == ".yaml"):
+        # Parsed, as YAML escapes and folds what a path may hold: quotes, other scripts, spaces.
+        texts = _texts(yaml.load(file.read_bytes(), _Yaml))
+        match = next(filter(None, map(named.search, texts)), None)
         there = Path(match[1]) if match else data.path
         if not (there.exists() and there.samefile(data.path)):
             raise DataError(
                 f"{file}: its data are in {there}: the runs were moved or copied",
                 f"delete {data.path}; the stage `data` makes the same again",
             )
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)

@@ -123,6 +123,9 @@ def _files_of_folder(folder: Path) -> Iterator[Path]:
         return
     from datasets.data_files import get_data_patterns
 
+    from tsqa.tasks.patches import read_names_as_written
+
+    read_names_as_written()
     try:
         patterns = get_data_patterns(str(folder.resolve()))
     except (OSError, ValueError):

@@ -5,8 +5,9 @@ Guarantees: only the configuration is read, or the names of files; no data set i
 
 from __future__ import annotations
 
+import glob
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tsqa.remote import DataPath, data_path
 
 FILE_BUILDERS = ("json", "csv", "parquet", "text", "arrow")
 """`dataset_path`s that are not a dataset but a format of `data_files`."""
+ALL = "all"
+"""The split that is every split of a dataset."""
 
 
 def evaluated_split(config: Mapping[str, object]) -> str | None:
@@ -62,9 +65,10 @@ def split_parts(split: str) -> list[str]:
 
 
 def split_files(config: Mapping[str, object], split: str | None) -> list[DataPath]:
-    """The files of a split; those of `train` for `train[:10%]`."""
+    """The files of a split; those of `train` for `train[:10%]`, all for `all`."""
     files = data_files(config)
-    return [file for part in split_parts(str(split)) for file in files.get(part, [])]
+    parts = files if split == ALL else split_parts(str(split))
+    return [file for part in parts for file in files.get(part, [])]
 
 
 def is_local(config: Mapping[str, object], split: str) -> bool:
@@ -132,7 +136,8 @@ def _matched(pattern: str, base: Path) -> list[Path]:
     from datasets.data_files import resolve_pattern
 
     try:
-        return [Path(file) for file in resolve_pattern(pattern, str(base.resolve()))]
+        whole = str(Path(glob.escape(str(base.resolve()))) / pattern)
+        return [Path(file) for file in resolve_pattern(whole, "/")]
     except (OSError, ValueError):
         return []
 
@@ -186,6 +191,22 @@ def split_identities(config: Mapping[str, object], split: str) -> list[tuple[str
     if kind == "file" and split_files(config, split):
         return [("file", file) for file in files]
     return [split_identity(config, part) for part in split_parts(split)]
+
+
+def same_documents(
+    split: Iterable[tuple[str, ...]], known: Collection[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Each identity of a split with each known one that holds documents of it.
+
+    The split `all` of a dataset holds those of its other splits.
+    """
+    for one in split:
+        if one in known:
+            yield one, one
+        elif one[0] in ("dataset", "folder") and one[-1] == ALL:
+            yield from ((one, other) for other in known if other[:-1] == one[:-1])
+        elif one[0] in ("dataset", "folder") and (whole := (*one[:-1], ALL)) in known:
+            yield one, whole
 
 
 def revision_of(info: object) -> str:

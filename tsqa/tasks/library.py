@@ -23,6 +23,7 @@ from tsqa.tasks.patches import (
     import_tasks_afresh,
     pin_datasets,
     read_datasets_afresh,
+    read_names_as_written,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ FUNCTION_KEYS = (
     "doc_to_target",
     "doc_to_choice",
 )
+_MOST_NAMED = 3
+"""Files, in an error."""
 _Settings = Mapping[str, Any]
 _GROUP_KEYS = {
     *("group", "group_alias", "task", "task_alias", "aggregate_metric_list", "metadata"),
@@ -178,9 +181,14 @@ class TaskLibrary:
         except TsqaError:
             raise
         except Exception as error:
+            # `datasets` says "An error occurred" and keeps what it was.
+            cause = error.__cause__ or error
+            files = ", ".join(map(str, split_files(config, str(wanted))[:_MOST_NAMED]))
             raise DataError(
-                f"the data of the task {name} cannot be loaded: {type(error).__name__}: {error}",
-                "check the task's dataset_path, and the network when it is on the hub",
+                f"the data of the task {name} cannot be loaded: {type(cause).__name__}: {cause}",
+                f"correct {files}"
+                if files
+                else "check the task's dataset_path, and the network when it is on the hub",
             ) from error
 
     def resolved(self, name: str) -> dict[str, Any]:
@@ -293,7 +301,9 @@ class TaskLibrary:
             raise DataError(
                 f"{self._origin}: the group {group!r} has `task: {name}`, and {name} is a "
                 f"{known.kind.lower()}: lm-eval gives all of its tasks that name",
-                f"write `{name}` alone, or name its tasks one by one",
+                f"name the members of {group} in its place, what it sets for each in eval.protocols"
+                if self.is_own
+                else f"write `{name}` alone, or name its tasks one by one",
             )
 
     def _differing(self, name: str, settings: _Settings, within: tuple[str, ...]) -> dict[str, Any]:
@@ -323,6 +333,7 @@ def _patch_packages() -> None:
     import datasets
 
     read_datasets_afresh()
+    read_names_as_written()
     pin_datasets()
     import_tasks_afresh()
     draw_documents_alike()

@@ -6,6 +6,7 @@ Versions in use: lm_eval 0.4.13, datasets 5.2.0, evaluate 0.4.6, vllm 0.32.0 (al
 
 from __future__ import annotations
 
+import glob
 import importlib.metadata
 import importlib.util
 import random
@@ -75,6 +76,45 @@ def read_datasets_afresh() -> None:
 
     by_content.by_content = True  # type: ignore[attr-defined]
     data_files._get_single_origin_metadata = by_content
+
+
+def read_names_as_written() -> None:
+    """A name or folder that is there stands for itself to `datasets`, whatever signs it holds.
+
+    It takes `[1]` in a folder's name for a pattern, which finds nothing or another file, and
+    `$HOME` for a variable. Can go when `datasets` looks for a file before it looks for a pattern;
+    5.2.0 does not.
+    """
+    from datasets import data_files
+    from datasets.utils import file_utils
+
+    real, expanded = data_files.resolve_pattern, file_utils.relative_to_absolute_path
+    if hasattr(real, "as_written"):
+        return
+
+    @wraps(real)
+    def as_written(pattern: str, base_path: str, *rest: object, **options: object) -> list[str]:
+        is_there = _is_there(Path(base_path) / pattern)
+        pattern = glob.escape(pattern) if is_there else pattern
+        base_path = glob.escape(base_path) if _is_there(Path(base_path)) else base_path
+        found: list[str] = real(pattern, base_path, *rest, **options)
+        return found
+
+    @wraps(expanded)
+    def absolute(path: str | Path) -> object:
+        is_there = "$" in str(path) and _is_there(Path(path))
+        return type(path)(Path(path).absolute()) if is_there else expanded(path)
+
+    as_written.as_written = True  # type: ignore[attr-defined]
+    data_files.resolve_pattern = as_written
+    file_utils.relative_to_absolute_path = absolute
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a null
+        return False
 
 
 @contextmanager

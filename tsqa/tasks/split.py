@@ -18,7 +18,7 @@ from lm_eval.utils import apply_template
 
 from tsqa.errors import DataError
 from tsqa.hub.pins import PINS
-from tsqa.tasks.identity import is_on_hub, revision_of, split_parts
+from tsqa.tasks.identity import ALL, is_on_hub, revision_of, split_parts
 from tsqa.tasks.patches import TEMPLATES, bound_task_templates, drawn_alike
 
 if TYPE_CHECKING:
@@ -72,6 +72,14 @@ class TaskSplit:
     def render_question(self, document: dict[str, Any]) -> tuple[Any, list[Any] | None]:
         """(text, choices or None), where the target cannot be rendered."""
         return self.task.doc_to_text(document), self._choices(document)
+
+    def named(self, document: Mapping[str, object]) -> dict[str, object]:
+        """The fields that `doc_to_target` names as text, with their values."""
+        template = self.task.config.doc_to_target
+        if not isinstance(template, str):
+            return {}
+        names = {template, *find_undeclared_variables(TEMPLATES.parse(template))}
+        return {name: document[name] for name in sorted(names & document.keys())}
 
     def _target(self, document: dict[str, Any]) -> Any:
         target = self.task.doc_to_target(document)
@@ -133,7 +141,7 @@ def _load(config: Mapping[str, Any], split: str) -> datasets.Dataset:
         return config["custom_dataset"](**(config.get("metadata") or {}), **arguments)[split]
     arguments.pop("trust_remote_code", None)
     files = arguments.get("data_files")
-    if isinstance(files, dict):
+    if isinstance(files, dict) and split != ALL:
         arguments["data_files"] = {key: files[key] for key in files if key in split_parts(split)}
     return datasets.load_dataset(
         config["dataset_path"], config.get("dataset_name"), split=split, **arguments

@@ -127,16 +127,17 @@ class Outage:
         """How long a request is tried again at least."""
         self._key, self._note = key, note
         self._since: float | None = None
+        """Monotonic: a clock that is set ends no outage."""
         self._is_said = False
 
     def seconds_left(self, first: float) -> float:
         """For a request that failed first at that monotonic time."""
-        begin = time.time() - (time.monotonic() - first)
-        return min(begin, self._since or begin) + self.seconds - time.time()
+        begin = first if self._since is None else min(first, self._since)
+        return begin + self.seconds - time.monotonic()
 
     def note(self, url: str, reason: str) -> None:
         """Say once, when nobody is answered for a moment, until when that is waited for."""
-        now = time.time()
+        now = time.monotonic()
         if self._since is None:
             self._since = now
         if self._is_said or now - self._since < _SAID_AFTER_SECONDS:
@@ -154,8 +155,10 @@ class Outage:
         self._since, self._is_said = None, False
 
     def _bounds(self) -> tuple[float, float]:
+        """By the clock, to be read by people."""
         assert self._since is not None
-        return self._since, self._since + self.seconds
+        begin = time.time() - (time.monotonic() - self._since)
+        return begin, begin + self.seconds
 
     def _say(self, line: str) -> None:
         self._note(line)

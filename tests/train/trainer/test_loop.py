@@ -17,6 +17,7 @@ from tests.support.train_runs import (
     HYBRID,
     STEPS,
     metrics,
+    records,
     stop_after,
     train,
     write_recipe,
@@ -178,3 +179,17 @@ def test_a_killed_run_and_one_that_became_too_dear_end_bit_for_bit_the_same(
     weights = [artifact.path / "hf" / "model.safetensors" for artifact in (resumed, reference)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert not (resumed.path / "checkpoints").exists()
+
+
+def test_the_checkpoint_of_the_last_step_is_kept_and_resumed_from(
+    recipe_path: Path, reference: Artifact, tmp_path: Path
+) -> None:
+    steps = {folder.name for folder in (reference.path / "checkpoints").glob("step-*")}
+    assert steps == {"step-00000006", "step-00000012"}
+    asked = (f"train.keep_every={STEPS}", "train.heldout_rows=2")
+    stop_after(recipe_path, tmp_path / "runs", STEPS, *asked)
+    resumed = train(recipe_path, tmp_path / "runs", *asked)
+    assert [record["step"] for record in metrics(resumed)] == [*range(1, STEPS + 1)]
+    (measured,) = records(resumed, "heldout.jsonl")
+    losses = {name: measured[f"heldout/loss/{name}"] for name in ("web", "qa")}
+    assert resumed.summary["heldout"] == losses

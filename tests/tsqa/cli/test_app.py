@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 from tsqa import __version__
+from tsqa.cli.common import words
 
 RECIPE = "recipes/quickstart/recipe.yaml"
 
@@ -113,3 +115,8 @@ def test_a_stage_that_the_recipe_lacks_is_a_clear_error() -> None:
     done = tsqa("generate", "recipes/quickstart/base.yaml")
     assert done.returncode == 1
     assert "no stage `generate`" in done.stderr
+
+
+def test_a_command_that_is_printed_can_be_typed() -> None:
+    given = ["my recipes/it's.yaml", "filter={agreement: 0.6}"]
+    assert shlex.split(words(Path(given[0]), given[1:])) == given

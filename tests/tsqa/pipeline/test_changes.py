@@ -6,6 +6,7 @@ The stages are fakes that write their recipe's own settings of the stage, or alw
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 import tsqa.pipeline.run as pipeline_module
 from tests.support.paths import REPOSITORY
-from tsqa.pipeline.node import Node
+from tsqa.pipeline.node import Node, forget_files
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.store.jsonl import write_json
@@ -47,9 +48,8 @@ def fake_stages(monkeypatch: pytest.MonkeyPatch) -> None:
                 commit(write(context))
 
     monkeypatch.setattr(Pipeline, "_launch_training", train)
-    monkeypatch.setattr(
-        pipeline_module.importlib, "import_module", lambda name: SimpleNamespace(run=write)
-    )
+    stages = SimpleNamespace(import_module=lambda name: SimpleNamespace(run=write))
+    monkeypatch.setattr(pipeline_module, "importlib", stages)
 
 
 def open_pipeline(runs: Path, *overrides: str) -> Pipeline:
@@ -158,3 +158,19 @@ def test_what_came_out_the_same_keeps_its_first_name_and_its_lineage(runs: Path)
     read = changed.find(tokens)
     assert read is not None and read.manifest.inputs["filter"] == made.identity
     assert changed.store.find("filter", made.identity) is not None
+
+
+def test_an_edited_prompt_is_a_reason_by_its_name(runs: Path, tmp_path: Path) -> None:
+    mine = Path(
+        shutil.copytree(REPOSITORY / "tsqa" / "prompts" / "question" / "plain", tmp_path / "mine")
+    )
+    change = f"generate.prompts={{question: {mine}, answer: plain}}"
+    ran(open_pipeline(runs, change))
+    with (mine / "any.jinja").open("a") as file:
+        file.write("{# a note #}\n")
+    (mine / "reading.jinja").unlink()
+    forget_files()
+    changed = open_pipeline(runs, change)
+    (node,) = (node for node in changed.nodes if changed.label(node) == "generate")
+    why = "generate.prompts.question: any.jinja changed, reading.jinja removed"
+    assert changed.why(node) == why

@@ -109,9 +109,10 @@ def test_an_ablation_takes_nothing_from_the_one_that_is_extended(tmp_path: Path)
         ("train.lr=fast", "train.lr = 'fast': expected a number\n  fix: write it in digits"),
         ("name=my run", "starting with a letter or a digit, such as my-run"),
         ("lr=1e-3", "did you mean `train.lr`?"),
-        ("train.checkpoint_every=1.5", "valid integer"),
-        ("train.checkpoint_every='1.5'", "valid integer"),
-        ("train.checkpoint_every=0.0001K", "valid integer"),
+        ("train.checkpoint_every=1.5", "expected a whole number"),
+        ("train.checkpoint_every='1.5'", "expected a whole number"),
+        ("train.checkpoint_every=0.0001K", "expected a whole number"),
+        ("mixture.phases.7.tokens=9", "out of range\n  fix: items of a list are named by"),
         ("seeds={tasks: [t], budget: {total: 9, capabilities: {a: 0.7, b: 0.7}}}", "sum to 1.4"),
     ],
 )

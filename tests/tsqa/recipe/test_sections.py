@@ -32,9 +32,11 @@ from tsqa.recipe.sections.train import ScheduleSection
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"), [("450_000", 450_000), ("25M", 25_000_000), ("1.5B", 1_500_000_000)]
-)
-def test_tokens_take_units(text: str, tokens: int) -> None:
+    ("text", "tokens"),
+    [("450_000", 450_000), ("25M", 25_000_000), ("1.5B", 1_500_000_000), ("1e9", 1_000_000_000),
+     ("1.28e+2", 128), ("1e-1", "1e-1"), ("1e99", "1e99")],
+)  # fmt: skip
+def test_tokens_take_units_and_exponents(text: str, tokens: int | str) -> None:
     assert parse_count(text) == tokens
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.released import accepted, build, rejected, seed, write_recipe
+from tsqa.records.rows import CuratedRow
 from tsqa.release.difference import (
     RenamedSeeds,
     Side,
@@ -82,6 +83,27 @@ def test_a_version_and_itself_differ_in_nothing(recipe: Path) -> None:
     side = Side.of_release(made.folder)
     found = compare_sides(side, side)
     assert (found.causes, found.same, found.seeds[0].kept) == ([], 1, 2)
+
+
+def test_an_edited_prompt_and_another_model_are_named_though_no_item_changed(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def made(**lineage: Any) -> list[CuratedRow]:
+        told = [json.loads(accepted(n).lineage) | lineage for n in (0, 1)]
+        return [replace(accepted(n), lineage=json.dumps(told[n])) for n in (0, 1)]
+
+    before = json.loads(accepted(0).lineage)
+    prompts = {role: {**one, "sha256": "f" * 64} for role, one in before["prompts"].items()}
+    seeds = [seed(0), seed(1)]
+    old = make_release(build(recipe, seeds, made()), "v1")
+    again = build(recipe, seeds, made(prompts=prompts), overrides=["seeds.seed=1"])
+    new = make_release(again, "v2")
+    found = compare_sides(Side.of_release(old.folder), Side.of_release(new.folder))
+    assert (found.causes, found.same) == ([], 2)
+    assert {(way.old, way.new) for way in found.ways} == {(2, 0), (0, 2)}
+    assert all(way.way.startswith("prompt of ") for way in found.ways)
+    print_difference(found, as_json=False)
+    assert "sha256 ffffffffffff: 0 -> 2 items" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_item_whose_seed_moved_is_the_same_item(recipe: Path) -> None:

@@ -239,7 +239,7 @@ def test_sizes_take_no_request_for_each_object(
         ("https://host/x.jsonl?token=wordpass", "`\\?` or `#`"),
         ("http://elsewhere/x", "from this machine alone"),
         ("ftp://host/x", "not read: use s3://"),
-        ("s3://", "not read"),
+        ("s3://", "names no place: write what follows s3://"),
         ("s3:/bucket/x", "not read"),
         ("s3://bucket/*.jsonl", "patterns are not read"),
         ("s3://bucket/a/../b.jsonl", "no folders to step over"),

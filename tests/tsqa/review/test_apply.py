@@ -249,8 +249,8 @@ def reviewed(**changes: Any) -> Artifact:
 
 def test_training_is_refused_with_what_is_missing() -> None:
     asked = ReviewSection(max_error=0.05)
-    refuse_errors(ReviewSection(), reviewed(), Path("r.yaml"))
-    refuse_errors(ReviewSection(max_error=0.06), reviewed(), Path("r.yaml"))
+    refuse_errors(ReviewSection(), reviewed(), "r.yaml")
+    refuse_errors(ReviewSection(max_error=0.06), reviewed(), "r.yaml")
     none = invented_artifact(Path("filter"), summary={"curated": 2000})
     for made, said in (
         (none, r"nobody reviewed the dataset\n.*about \d+ accepted items"),
@@ -259,7 +259,7 @@ def test_training_is_refused_with_what_is_missing() -> None:
         (reviewed(covered=0.9, remaining_high=0.01), "10.0% of the accepted items"),
     ):
         with pytest.raises(TsqaError, match=f"(?s)max_error 0.05: .*{said}"):
-            refuse_errors(asked, made, Path("r.yaml"))
+            refuse_errors(asked, made, "r.yaml")
 
 
 def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
@@ -271,7 +271,9 @@ def test_the_pipeline_asks_before_each_training_and_of_its_own_data() -> None:
         named = dict(enumerate(inputs))
         return SimpleNamespace(stage=stage, inputs=named, recipe=section, origin=Path("r.yaml"))
 
-    pipeline: Any = SimpleNamespace(find=lambda upstream: reviewed())
+    pipeline: Any = SimpleNamespace(
+        find=lambda upstream: reviewed(), told=lambda upstream: "r.yaml"
+    )
     strict = node("train", node("tokenize", node("filter", most=0.05)))
     with pytest.raises(TsqaError, match=r"max_error 0\.05"):
         Pipeline.refuse_unreviewed(pipeline, strict)

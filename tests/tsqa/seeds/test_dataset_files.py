@@ -503,6 +503,26 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         run(tmp_path, section(tmp_path / "absent.jsonl"))
 
 
+def test_data_in_a_folder_within_the_folder_are_refused_not_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "a.jsonl", rows())
+    (tmp_path / "data" / ".cache").mkdir()
+    write(tmp_path / "data" / ".cache" / "b.jsonl", rows())
+    (tmp_path / "data" / "about").mkdir()
+    (tmp_path / "data" / "about" / "README.md").write_text("words")
+    assert run(tmp_path, section(tmp_path / "data"))["seeds"] == 4
+    (tmp_path / "data" / "more" / "deep").mkdir(parents=True)
+    write(tmp_path / "data" / "more" / "deep" / "c.jsonl", rows())
+    with pytest.raises(DataError, match=r"data in more, a folder in it, would not be read"):
+        run(tmp_path, section(tmp_path / "data"))
+
+
+def test_a_file_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"q": "Why?", "q": "How?", "a": "so"}\n')
+    with pytest.raises(DataError, match=r"no document in .* that can be read: repeated key"):
+        run(tmp_path, section(path))
+
+
 def test_a_folder_of_two_formats_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "data" / "a.jsonl", rows())
     write(tmp_path / "data" / "b.json", rows(1))

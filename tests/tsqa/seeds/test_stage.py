@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ from tsqa.seeds.prompt_fields import (
     split_options,
     split_prompt,
 )
-from tsqa.seeds.sources import load_evaluated
+from tsqa.seeds.sources import evaluated_of, load_evaluated
 from tsqa.store.artifact import Artifact
 from tsqa.store.jsonl import read_jsonl, write_jsonl
 from tsqa.tasks import toy as miniature
@@ -131,6 +132,16 @@ def test_a_family_that_is_held_out_gives_no_seed(
         run_seeds(tmp_path, names, [], hold_out=["own", "other"], families=families)
 
 
+def test_the_evaluated_tasks_of_families_are_found(tmp_path: Path) -> None:
+    for name in ("own", "more", "other"):
+        write_task(tmp_path, name)
+    scored: Any = SimpleNamespace(
+        seeds=SeedsSection(tasks=["own"], families={"more": "own"}),
+        eval=EvalSection(tasks=["more", "other"], include=str(tmp_path)),
+    )
+    assert evaluated_of(["own", "third"], scored) == {"own": ["more"], "third": []}
+
+
 def test_the_bar_ends_with_what_was_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +181,8 @@ def test_a_training_split_may_be_several(tmp_path: Path) -> None:
         {"test_split": "train"},
         {"training_split": "test"},
         {"training_split": "train+test"},
+        {"training_split": "all"},
+        {"test_split": "all"},
         {"training_split": "train", "test_split": "test+train[:1]"},
     ],
 )

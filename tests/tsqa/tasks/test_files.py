@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from tsqa.tasks.files import task_folder_identity
-from tsqa.tasks.identity import data_files, is_local, split_files, split_identities, split_identity
+from tsqa.tasks.identity import (
+    data_files,
+    is_local,
+    same_documents,
+    split_files,
+    split_identities,
+    split_identity,
+)
 
 SPELLINGS = {
     "a name for each split": "dataset_kwargs: {data_files: {train: HERE/a.jsonl, test: x}}",
@@ -257,6 +264,18 @@ def test_splits_are_the_same_where_their_files_are(world: Path) -> None:
     assert split_identity(config_of(x=str(linked)), "x") == split_identity(config, "one")
     urls = config_of(train="https://example.org/a", test="https://example.org/b")
     assert split_identity(urls, "train") != split_identity(urls, "test")
+
+
+def test_the_split_all_holds_the_documents_of_every_split(world: Path) -> None:
+    files = config_of(train=str(world / "data/a.jsonl"), test=str(world / "data/b.jsonl"))
+    assert split_identity(files, "all") == split_identity(files, "train+test")
+    assert split_files(files, "all") == split_files(files, "train+test")
+    for config in ({"dataset_path": "org/x"}, {"dataset_path": str(world / "data")}):
+        whole, part = (split_identities(config, split) for split in ("all", "test"))
+        assert [*same_documents(whole, part)] == [(*whole, *part)]
+        assert [*same_documents(part, whole)] == [(*part, *whole)]
+        assert not [*same_documents(part, split_identities(config, "train"))]
+        assert not [*same_documents(whole, split_identities({"dataset_path": "org/y"}, "test"))]
 
 
 def test_local_datasets_are_the_same_where_their_folders_are(world: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tsqa.tasks.library import TaskLibrary
 
@@ -118,3 +119,54 @@ def test_a_module_that_a_function_calls_is_run_again(tmp_path: Path) -> None:
         command = [sys.executable, "-c", READ, str(tmp_path / "tasks")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.split() == [wanted]
+
+
+NAMED = """\
+task: t
+dataset_path: {path}
+training_split: train
+test_split: train
+doc_to_text: "{{{{q}}}}"
+doc_to_target: "x"
+output_type: generate_until
+"""
+
+
+@pytest.mark.parametrize("name", ["exp[1]", "a?b*c", 'it\'s "my" \u65e5\u672c $HOME %s {x} #1'])
+def test_a_folder_is_read_whatever_signs_its_name_holds(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    (folder / "data").mkdir(parents=True)
+    rows, other = folder / "data" / "train.jsonl", tmp_path / "exp1" / "data" / "train.jsonl"
+    rows.write_text('{"q": "A"}\n')
+    other.parent.mkdir(parents=True)
+    other.write_text('{"q": "of a folder that the name also matches"}\n')
+    files = {"by_name": rows, "by_pattern": folder / "data" / "*.jsonl"}
+    if "*" not in name and "[" not in name:
+        assert_read(folder, files)
+    else:
+        assert_read(folder, {"by_name": rows})
+
+
+def assert_read(folder: Path, files: dict[str, Path]) -> None:
+    tasks = folder / "tasks"
+    tasks.mkdir()
+    for name, file in files.items():
+        config = yaml.safe_load(NAMED.format(path="json"))
+        config |= {"task": name, "dataset_kwargs": {"data_files": {"train": str(file)}}}
+        (tasks / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    config = yaml.safe_load(NAMED.format(path="json")) | {"dataset_path": str(folder / "data")}
+    (tasks / "folder.yaml").write_text(yaml.safe_dump(config | {"task": "folder"}))
+    library = TaskLibrary(tasks)
+    for name in (*files, "folder"):
+        split = library.open_split(name, "train")
+        assert [row["q"] for row in split] == ["A"], name
+
+
+def test_a_file_stands_for_itself_before_it_is_a_pattern(tmp_path: Path) -> None:
+    for name in ("part[1]", "part1"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"q": "{name}"}}\n')
+    (tmp_path / "t.yaml").write_text(
+        NAMED.format(path="json")
+        + f"dataset_kwargs: {{data_files: {{train: '{tmp_path}/part[1].jsonl'}}}}\n"
+    )
+    assert texts(tmp_path) == ["part[1]"]

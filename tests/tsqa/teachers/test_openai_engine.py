@@ -523,10 +523,11 @@ def test_an_outage_is_waited_for_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(connection, "_SAID_AFTER_SECONDS", 0.1)
-    begin = time.monotonic()
+    asked: list[float] = []
 
     def answer(body: dict[str, Any], attempt: int) -> Reply:
-        return ok("fine") if time.monotonic() - begin > 1 else error(503, "down")
+        asked.append(time.monotonic())
+        return ok("fine") if asked[-1] - asked[0] > 1 else error(503, "down")
 
     with served(answer) as server:
         settings = section(server.url, retries=0, outage_minutes=0.5)
@@ -873,3 +874,12 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.3)
     raise AssertionError("vllm serve did not start")
+
+
+def test_a_clock_that_is_set_forward_ends_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    outage = connection.Outage(1, "generate.teacher.outage_minutes", lambda line: None)
+    first = time.monotonic()
+    outage.note("http://127.0.0.1:9/v1", "503")
+    clock = time.time()
+    monkeypatch.setattr(time, "time", lambda: clock + 3600)
+    assert 50 < outage.seconds_left(first) <= 60

@@ -33,6 +33,7 @@ _NUMBER = re.compile(
     r"[-+]?((0|[1-9](_?[0-9])*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,4})?\s*[KMBTkmbt]?"
 )
 """As text: `1e-3`, which YAML takes for text, and `450K`."""
+_COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?(?:E[-+]?[0-9]{1,2})?)\s*([KMBT]?)")
 _YES_OR_NO = (True, False, "true", "false", "yes", "no", "on", "off")
 _LARGEST = 2**63
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -86,12 +87,12 @@ T = TypeVar("T")
 
 
 def parse_count(value: T) -> T | int:
-    """Turn `450_000`, `25M` or `1.5B` into an integer; leave anything else to pydantic."""
+    """Turn `450_000`, `25M`, `1.5B` or `1e9` into an integer; leave anything else to pydantic."""
     if isinstance(value, str):
-        match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBT]?)", value.strip().upper())
+        match = _COUNT.fullmatch(value.strip().upper())
         if match:
             count = Decimal(match[1].replace("_", "")) * _UNITS.get(match[2], 1)
-            if count == int(count):
+            if count == int(count) < _LARGEST:
                 return int(count)
     return value
 
