@@ -744,9 +744,11 @@ class EvaluatedIndex:
 
     def _index_slots(self) -> SlotDocuments:
         texts = self._texts
-        stretches = (texts.own_questions(), texts.own_options(), texts.readers())
-        *parts, readers = (stretch.of(self._templated) for stretch in stretches)
-        return SlotDocuments(parts, readers, texts.vocabulary, texts.number, self._word_hashes)
+        stretches = (texts.own_questions(), texts.own_options(), texts.readers(), texts.told())
+        *parts, whole, told = (stretch.of(self._templated) for stretch in stretches)
+        return SlotDocuments(
+            parts, (whole, told), texts.vocabulary, texts.number, self._word_hashes, self._slotted
+        )
 
     def _sign_runs(self, places: Numbers) -> Hashes:
         """A hash of the signs inside each of the runs of n words."""

@@ -14,6 +14,7 @@ of the documents, and in the vocabulary for each task.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,8 @@ _MARGIN = 0.06
 _WHOLE = 1 - 1e-9
 _QUANTILE = 0.99
 _SAMPLE = 100
+_PAGE = 4
+"""Documents of a page on which documents are looked for, to see what is found that is not there."""
 _MOST = 4
 """Documents that are compared with one window in full."""
 _LONGEST_NUMBER = 16
@@ -86,6 +89,16 @@ class _Held(NamedTuple):
         return counts
 
 
+class _Slots(NamedTuple):
+    """What fills the slots of a document."""
+
+    fillers: frozenset[int]
+    template: frozenset[int]
+    """Its other words."""
+    sentences: list[list[tuple[int, float]]]
+    """(filler, weight), in order, of each sentence that has any, the heaviest first."""
+
+
 class _Task(NamedTuple):
     """The documents of one task, end to end."""
 
@@ -104,6 +117,7 @@ class _Task(NamedTuple):
     pairs: Numbers
     """Of each word: the place in `distinct` of it and the next."""
     pair_weights: Weights
+    slots: list[_Slots]
 
 
 class SlotDocuments:
@@ -112,21 +126,23 @@ class SlotDocuments:
     def __init__(
         self,
         parts: Sequence[Questions],
-        readers: Questions,
+        readers: tuple[Questions, Questions],
         vocabulary: Sequence[str],
         number: Callable[[Sequence[str]], Numbers],
         word_hashes: Hashes,
+        alone: NDArray[np.bool_],
     ) -> None:
         """`parts`: their questions, and their options, without words for all other documents.
 
-        `readers`: the documents, whole; `vocabulary`: the words from number 1 on, which `number`
-        numbers, with 0 for others.
+        `readers`: the documents, whole, and their questions with the answer; `vocabulary`: the
+        words from number 1 on, which `number` numbers, with 0 for others; `alone`: whether a
+        document is found by this rule alone.
         """
         self._word_hashes, self._number = word_hashes, number
         self._vocabulary = 1 + len(vocabulary)
         self._values: dict[str, int] = {}
         """Numbers that no document writes so -> their number, behind the vocabulary."""
-        values = [self._read_questions(part, vocabulary) for part in (*parts, readers)]
+        values = [self._read_questions(part, vocabulary) for part in (*parts, *readers)]
         spelled = [False, *(any(map(str.isdigit, word)) for word in vocabulary)]
         is_number = np.array(spelled + [True] * len(self._values), dtype=bool)
         found = [
@@ -135,7 +151,11 @@ class SlotDocuments:
             for task in np.unique(both[0].tasks[np.diff(both[0].starts) > 0]).tolist()
         ]
         self._tasks = [_learn(read, is_number, task) for task, _, read in found]
-        self._least = [_measure_least(task, values[-1]) for task in self._tasks]
+        whole, told = values[-2:]
+        self._least = [
+            _measure_least(task, whole, None if alone[task.documents[0]] else told)
+            for task in self._tasks
+        ]
         self._within = {
             task: _neighbours(part.of(part.tasks == task), self._vocabulary)
             for task, part, _ in found
@@ -260,7 +280,23 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
         distinct,
         numbered,
         pair_weights,
+        [
+            _find_slots(words[start:end], weights[start:end], sentences[start:end])
+            for start, end in pairwise(starts.tolist())
+        ],
     )
+
+
+def _find_slots(words: Numbers, weights: Weights, sentences: Numbers) -> _Slots:
+    fillers = frozenset(words[weights >= _SLOT].tolist())
+    found: dict[int, list[tuple[int, float]]] = {}
+    for word, weight, sentence in zip(
+        words.tolist(), weights.tolist(), sentences.tolist(), strict=True
+    ):
+        if word in fillers:
+            found.setdefault(sentence, []).append((word, weight))
+    heaviest = sorted(found.values(), key=lambda one: -sum(weight for _, weight in one))
+    return _Slots(fillers, frozenset(words.tolist()) - fillers, heaviest)
 
 
 def _hold(owners: Numbers, things: Numbers, count: int) -> _Held:
@@ -318,25 +354,26 @@ def _find_alike(held: _Held) -> Numbers:
     return np.concatenate(found)
 
 
-def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list[Filled]:
-    """Score the documents that a window of the text may be."""
+def _read(task: _Task, text: SlotText, enough: float, without: Sequence[int] = ()) -> list[Filled]:
+    """Score the documents, but for those `without`, that a window of the text may be."""
     found: dict[int, Filled] = {}
     least = min(enough, _WHOLE)
     longest = int(np.diff(task.starts).max())
+    counts = ~np.isin(task.documents, without)
     for start, end in _windows(text, longest):
         held = np.zeros(len(task.rarity), dtype=bool)
         held[text.words[start:end]] = True
         held[0] = False
         hits = np.add.reduceat(np.where(held[task.words], task.weights, 0.0), task.starts[:-1])
         bound = hits / (hits + _MISSING * (task.totals - hits) + 1e-12)
-        likely = np.flatnonzero((bound >= least) & (task.documents != without))
+        likely = np.flatnonzero((bound >= least) & counts)
         if not len(likely):
             continue
         part = SlotText(text.words[start:end], text.sentences[start:end], text.begins[start:])
         told = _told_pairs(task, part)[likely]
         likely = likely[np.argsort(-told, kind="stable")[:_MOST]]
         for place in likely.tolist():
-            score, first, last = _score(task, place, part)
+            score, first, last = _score(task, place, part, least - _MARGIN)
             document = int(task.documents[place])
             known = found.get(document)
             if score > 0 and (known is None or score > known.score):
@@ -366,35 +403,19 @@ def _windows(text: SlotText, longest: int) -> list[tuple[int, int]]:
     ]
 
 
-def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
-    """(how much of the document the text is, its first word, the one after its last)."""
-    begin, end = task.starts[place : place + 2]
-    weights, words = task.weights[begin:end], task.words[begin:end]
-    fillers = words[weights >= _SLOT]
-    chosen = np.flatnonzero(np.isin(words, fillers))
-    own = set(fillers.tolist())
-    sentences: dict[int, list[tuple[int, float]]] = {}
-    for word, weight, sentence in zip(
-        task.words[begin:end][chosen].tolist(),
-        weights[chosen].tolist(),
-        task.sentences[begin:end][chosen].tolist(),
-        strict=True,
-    ):
-        sentences.setdefault(sentence, []).append((word, weight))
+def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float, int, int]:
+    """(how much of the document the text is, its first word, the one after its last).
+
+    0 where that is less than `least`, whatever else the text says.
+    """
+    slots = task.slots[place]
     theirs: dict[int, list[tuple[int, int]]] = {}
-    counts = task.holds.count_holders(task.alike[place], text.words)
-    most = task.alike.shape[1]
-    against = np.log((most + 1) / (counts + 0.5)) / np.log(2 * (most + 1))
-    against = np.minimum(against, task.rarity[text.words])
-    against[np.isin(text.words, words[~np.isin(words, fillers)])] = 0.0
-    for position, (word, sentence) in enumerate(
-        zip(text.words.tolist(), text.sentences.tolist(), strict=True)
-    ):
-        if word in own:
-            theirs.setdefault(sentence, []).append((word, position))
+    for position, word in enumerate(text.words.tolist()):
+        if word in slots.fillers:
+            theirs.setdefault(int(text.sentences[position]), []).append((word, position))
     used: set[int] = set()
-    held = 0.0
-    for sentence in sorted(sentences.values(), key=lambda one: -sum(w for _, w in one)):
+    held = missing = 0.0
+    for sentence in slots.sentences:
         best: tuple[float, list[int]] = (0.0, [])
         for there in theirs.values():
             free = [one for one in there if one[1] not in used]
@@ -402,15 +423,26 @@ def _score(task: _Task, place: int, text: SlotText) -> tuple[float, int, int]:
             if match[0] > best[0] + 1e-9:
                 best = match
         held += best[0]
+        missing += sum(weight for _, weight in sentence) - best[0]
         used.update(best[1])
-    if not used:
+    told = held + _MISSING * max(0.0, missing)
+    if not used or held < least * told:
         return 0.0, 0, 0
     # The sentences that are the document's, whole: what they add makes another document.
     held_in = np.flatnonzero(np.isin(text.sentences, text.sentences[sorted(used)]))
     first, last = int(held_in[0]), int(held_in[-1]) + 1
-    others = sum(against[position] for position in range(first, last) if position not in used)
-    missing = max(0.0, float(weights[chosen].sum()) - held)
-    return held / (held + _MISSING * missing + float(others)), first, last
+    words = text.words[first:last]
+    counts, most = task.holds.count_holders(task.alike[place], words), task.alike.shape[1]
+    against = np.log((most + 1) / (counts + 0.5)) / np.log(2 * (most + 1))
+    against = np.minimum(against, task.rarity[words])
+    others = sum(
+        weight
+        for position, (word, weight) in enumerate(
+            zip(words.tolist(), against.tolist(), strict=True), start=first
+        )
+        if position not in used and word not in slots.template
+    )
+    return held / (told + others), first, last
 
 
 def _common(
@@ -437,16 +469,38 @@ def _common(
     return rows[-1][-1], found
 
 
-def _measure_least(task: _Task, readers: Questions) -> float:
-    """The score of its task that all but 1% of the other documents do not reach."""
-    best = []
-    for document in task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist():
-        start, end = readers.starts[document : document + 2]
-        begins = np.arange(end - start + 1)
-        text = SlotText(readers.words[start:end], readers.sentences[start:end], begins)
-        scores = [one.score for one in _read(task, text, _FLOOR, without=document)]
-        best.append(scores[0] if scores else 0.0)
+def _measure_least(task: _Task, readers: Questions, told: Questions | None) -> float:
+    """The score of its task that all but 1% of the other documents do not reach.
+
+    `told`: what pages of documents are written of, where other rules find those of the task too;
+    then it is one that none of the pages reaches.
+    """
+    best = [_score_best(task, readers, [own]) for own in _spread(task.documents)]
     least = float(np.quantile(best, _QUANTILE))
+    if told is not None:
+        others = np.setdiff1d(np.flatnonzero(np.diff(told.starts)), task.documents)
+        pages = [*_write_pages(task.documents), *_write_pages(others)]
+        least = max([least, *(_score_best(task, told, page) for page in pages)])
     if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
         return 2.0
     return min(_WHOLE, max(_FLOOR, least + _MARGIN))
+
+
+def _spread(documents: Numbers) -> list[int]:
+    sample: list[int] = documents[:: max(1, -(-len(documents) // _SAMPLE))].tolist()
+    return sample
+
+
+def _write_pages(documents: Numbers) -> list[list[int]]:
+    sample = _spread(documents)
+    count = -(-len(sample) // _PAGE)
+    return [sample[first::count] for first in range(count)]
+
+
+def _score_best(task: _Task, texts: Questions, page: Sequence[int]) -> float:
+    """The score of the document that some texts of others in a row are taken for."""
+    lengths = np.diff(texts.starts)[page]
+    places = expand_ranges(texts.starts[page], lengths)
+    text = SlotText(texts.words[places], texts.sentences[places], np.arange(len(places) + 1))
+    found = _read(task, text, _FLOOR, without=page)
+    return found[0].score if found else 0.0
