@@ -6,9 +6,9 @@ the document as far as it holds these words, sentence by sentence and in their o
 fillers between them; a word that no document has, such as a synonym or a slip, is no filler.
 Numbers count by value, in digits or English words.
 
-Guarantees: what a task asks for is measured on at most 100 of its documents, each read as a text
-against the others; nothing depends on the batch, nor on other tasks; memory is linear in the words
-of the documents, and in the vocabulary for each task.
+Guarantees: what a task asks for is measured on at most 100 of its documents, read as texts against
+the others, also four in a row where other rules find them too; nothing depends on the batch, nor on
+other tasks; memory is linear in the words of the documents, and in the vocabulary for each task.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WHOLE = 1 - 1e-9
 _QUANTILE = 0.99
 _SAMPLE = 100
 _PAGE = 4
-"""Documents of a page on which documents are looked for, to see what is found that is not there."""
+"""Documents in a row that are read against the others, as a text may hold several."""
 _MOST = 4
 """Documents that are compared with one window in full."""
 _LONGEST_NUMBER = 16
@@ -469,36 +469,25 @@ def _common(
     return rows[-1][-1], found
 
 
-def _measure_least(task: _Task, readers: Questions, told: Questions | None) -> float:
+def _measure_least(task: _Task, whole: Questions, told: Questions | None) -> float:
     """The score of its task that all but 1% of the other documents do not reach.
 
-    `told`: what pages of documents are written of, where other rules find those of the task too;
-    then it is one that none of the pages reaches.
+    `told`: questions with answers, where other rules find the documents too; then it is one that
+    no page of four others reaches either.
     """
-    best = [_score_best(task, readers, [own]) for own in _spread(task.documents)]
-    least = float(np.quantile(best, _QUANTILE))
+    sample = task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist()
+    least = float(np.quantile([_score_best(task, whole, [own]) for own in sample], _QUANTILE))
     if told is not None:
-        others = np.setdiff1d(np.flatnonzero(np.diff(told.starts)), task.documents)
-        pages = [*_write_pages(task.documents), *_write_pages(others)]
+        count = -(-len(sample) // _PAGE)
+        pages = [sample[first::count] for first in range(count)]
         least = max([least, *(_score_best(task, told, page) for page in pages)])
     if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
         return 2.0
     return min(_WHOLE, max(_FLOOR, least + _MARGIN))
 
 
-def _spread(documents: Numbers) -> list[int]:
-    sample: list[int] = documents[:: max(1, -(-len(documents) // _SAMPLE))].tolist()
-    return sample
-
-
-def _write_pages(documents: Numbers) -> list[list[int]]:
-    sample = _spread(documents)
-    count = -(-len(sample) // _PAGE)
-    return [sample[first::count] for first in range(count)]
-
-
 def _score_best(task: _Task, texts: Questions, page: Sequence[int]) -> float:
-    """The score of the document that some texts of others in a row are taken for."""
+    """The score of the document that the texts of others, in a row, are taken for."""
     lengths = np.diff(texts.starts)[page]
     places = expand_ranges(texts.starts[page], lengths)
     text = SlotText(texts.words[places], texts.sentences[places], np.arange(len(places) + 1))

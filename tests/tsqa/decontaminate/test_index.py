@@ -36,6 +36,7 @@ from tsqa.decontaminate.slots import read_numbers
 from tsqa.recipe import DecontaminateSection
 from tsqa.records.candidate import Candidate, Rejection
 from tsqa.records.seed import Seed
+from tsqa.tasks.toy_families import FAMILIES, draw_item
 from tsqa.text.normalise import words
 
 SECTION = DecontaminateSection()
@@ -420,6 +421,27 @@ def test_a_template_counts_where_its_documents_are_not_alike(shape: str) -> None
         assert sum(verdict is not None for verdict in verdicts) >= 0.8 * len(planted)
     rejected = index.check([as_candidate(other) for other in others])
     assert sum(verdict is not None for verdict in rejected) <= 1
+
+
+def test_few_pages_of_questions_in_one_frame_hold_an_evaluated_document() -> None:
+    """Six tasks whose questions differ in a last clause, and pages of four others of one task."""
+    rng = random.Random(0)
+    drawn = {name: [draw_item(one, rng) for _ in range(120)] for name, one in FAMILIES.items()}
+    documents = [
+        replace(evaluated(n, item.question, item.answer, *item.choices), task=name)
+        for name, items in drawn.items()
+        for n, item in enumerate(items[:60])
+    ]
+    index = EvaluatedIndex(documents, SECTION)
+    pages = [
+        "\n\n".join(item.block() for item in items[60 + first : 120 : 15])
+        for items in drawn.values()
+        for first in range(15)
+    ]
+    rejected = index.check_texts(pages)
+    assert sum(verdict is not None for verdict in rejected) <= 0.15 * len(pages)
+    planted = [leak for leak in map(DISGUISES["synonyms_10"], documents[::9]) if leak]
+    assert all(index.check(planted)) and all(index.check_texts([one.full_text for one in planted]))
 
 
 def test_numbers_in_words_fill_the_slots_of_those_in_digits() -> None:
