@@ -74,10 +74,8 @@ class _Processes:
         with self._lock:
             if time.monotonic() - self._read > _FRESH:
                 found = defaultdict(list)
-                for path in _PROC.glob("[0-9]*/stat"):
-                    with contextlib.suppress(OSError):  # it has ended
-                        process = _parse(path)
-                        found[process.parent].append(process)
+                for process in _living(_PROC):
+                    found[process.parent].append(process)
                 self._children, self._read = dict(found), time.monotonic()
             return self._children
 
@@ -101,11 +99,18 @@ def _thread_waits(process: _Process) -> bool:
     """Whether one of its further threads does; that of the process is its first thread's state."""
     if process.threads < 2:
         return False
-    for path in _PROC.glob(f"{process.pid}/task/*/stat"):
-        with contextlib.suppress(OSError):
-            if _parse(path).is_waiting:
-                return True
-    return False
+    return any(thread.is_waiting for thread in _living(_PROC / f"{process.pid}/task"))
+
+
+def _living(folder: Path) -> Iterator[_Process]:
+    """The processes, or threads, of a folder but for those that end meanwhile."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = list(folder.iterdir())
+    for each in found:
+        if each.name.isdecimal():
+            with contextlib.suppress(OSError):
+                yield _parse(each / "stat")
 
 
 def _parse(path: Path) -> _Process:

@@ -42,6 +42,7 @@ def pipeline_of(root: Path, labels: dict[str, Artifact]) -> Any:
         ran=set(),
         find=lambda node: labels[node.label],
         label=lambda node: node.label,
+        told=lambda: "recipe.yaml train.lr=1",
     )
 
 

@@ -32,7 +32,7 @@ from tsqa.quality.swaps.words import swapper
 from tsqa.recipe import AuditSection, load_recipe
 from tsqa.records.candidate import read_candidate
 from tsqa.records.candidate_file import parse_record
-from tsqa.records.quality import PAGE, QualityMeasure, report_path
+from tsqa.records.quality import PAGE, QualityMeasure, QualityReport, report_path
 from tsqa.spending import SpentError
 from tsqa.teachers import Completion, Request
 
@@ -208,6 +208,11 @@ def test_people_in_options_are_swapped_though_votes_name_the_own_ones() -> None:
     assert swapped.answer_index == item.answer_index == 0
 
 
+def without_time(report: QualityReport) -> QualityReport:
+    """Seconds that are added up in another order may differ in the last digit."""
+    return replace(report, ledger=[replace(row, engine_seconds=0.0) for row in report.ledger])
+
+
 def test_an_audit_asks_once_and_says_before_how_often(
     world: SwapWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,11 +225,12 @@ def test_an_audit_asks_once_and_says_before_how_often(
     made = make_audit(world.pipeline, world.node("filter"))
     asked = engine.asked
     assert asked == 8 * COUNT and made.swaps == {"pronouns": 100}
-    assert make_audit(world.pipeline, world.node("filter")) == made and engine.asked == asked
+    again = make_audit(world.pipeline, world.node("filter"))
+    assert without_time(again) == without_time(made) and engine.asked == asked
     page = (audit_folder(world.node("filter")) / PAGE).read_text()
     assert f"{4 * COUNT} requests to the judge" in page and "pass 0." in page
     kept = find_audit(world.pipeline, world.node("filter"))
-    assert kept and (kept.swaps, kept.ledger) == (made.swaps, made.ledger)
+    assert kept and (kept.swaps, kept.ledger) == (again.swaps, again.ledger)
     section = AuditSection.model_validate({"swaps": {}, "max_flipped_verdicts": 0.01})
     assert "audit.max_flipped_verdicts 0.01: verdicts" in " ".join(breaches(section, made))
 
