@@ -73,13 +73,14 @@ def find_runs(arguments: Sequence[str], runs: Path) -> list[Found]:
         found += [
             one for one in some if len(some) == 1 or _is_base(one) or not _is_among(one, found)
         ]
-    named = [one for one in found if not _is_base(one)]
-    taken = {(one.condition, one.seed) for one in named}
-    if len(taken) < len(named):
-        names = sorted(one.name for one in named)
-        twice = next(a for a, b in zip(names, [*names[1:], ""], strict=True) if a == b)
+    alone = [one for one in found if one.condition == BASE and not one.recipe]
+    # Of recipes' bases one is chosen, but not against one that is given by itself.
+    named = [one for one in found if not _is_base(one) or (alone and not _is_among(one, alone))]
+    taken = [(one.condition, None if one.condition == BASE else one.seed) for one in named]
+    twice = [one.name for place, one in enumerate(named) if taken[place] in taken[:place]]
+    if twice:
         raise DataError(
-            f"compare: two runs are called {twice}",
+            f"compare: two runs are called {min(twice)}",
             "name one of them: NAME=RUN, such as new=runs/artifacts/evaluate/FINGERPRINT",
         )
     return found

@@ -29,7 +29,7 @@ from train.trainer.exports import folder_of, points_passed
 from train.trainer.heldout import HeldOut
 from train.trainer.loss_guard import LossGuard
 from train.trainer.loss_totals import LossTotals
-from train.trainer.run_log import HELDOUT, HELDOUT_LOSS, METRICS, RunLog
+from train.trainer.run_log import HELDOUT, METRICS, RunLog
 from train.trainer.schedule import batch_schedule, learning_rate
 from train.trainer.step import Stepper
 from train.trainer.student import prepare_student
@@ -175,7 +175,7 @@ class Trainer:
                 if self._is_saving_step(done):
                     self._save(done, totals)
         if first == steps and self.heldout.rows:  # a kill after the last step's checkpoint
-            self._heldout_losses = self.log.heldout_losses()
+            self._heldout_losses = self._measured()
         return summarise(
             self.plan, totals, self._heldout_losses, steps, self.meters.seconds(),
             sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
@@ -250,12 +250,15 @@ class Trainer:
         )
         return f"loss {totals.last:.3f}, {speeds['train/tokens_per_second']:,.0f} tokens/s"
 
-    def _measure_heldout(self, done: int, rows: range) -> None:
+    def _measured(self) -> dict[str, float]:
         with self.meters.paused():
-            losses = self.heldout.measure(
+            return self.heldout.measure(
                 self.accelerator, self.engine, self.student.losses,
                 self.section.micro_batch_size,
             )  # fmt: skip
+
+    def _measure_heldout(self, done: int, rows: range) -> None:
+        losses = self._measured()
         unmeasured = sorted(set(self.heldout.sources) - losses.keys())
         if unmeasured and not self._heldout_losses and self.accelerator.is_main_process:
             console.print(
@@ -265,7 +268,7 @@ class Trainer:
             )  # fmt: skip
         self._heldout_losses = losses
         record = {"step": done, "train/tokens": rows.stop * self.plan.sequence_length}
-        named = {f"{HELDOUT_LOSS}{name}": loss for name, loss in losses.items()}
+        named = {f"heldout/loss/{name}": loss for name, loss in losses.items()}
         self.log.write(HELDOUT, {**record, **named})
 
 

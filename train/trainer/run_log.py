@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tsqa.store.atomic import write_text
-from tsqa.store.jsonl import read_jsonl
 from tsqa.store.own_files import damaged
 from tsqa.store.tracking import Tracker
 
 METRICS = "metrics.jsonl"
 HELDOUT = "heldout.jsonl"
-HELDOUT_LOSS = "heldout/loss/"
-"""Before the name of a source."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,6 @@ class RunLog:
         with (self.folder / name).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
         self.tracker.log({k: value for k, value in record.items() if not isinstance(value, list)})
-
-    def heldout_losses(self) -> dict[str, float]:
-        """Source -> held-out loss (nats per token), as measured last."""
-        *_, last = read_jsonl(self.folder / HELDOUT)
-        losses = {key: value for key, value in last.items() if key.startswith(HELDOUT_LOSS)}
-        return {key.removeprefix(HELDOUT_LOSS): value for key, value in losses.items()}
 
 
 def drop_lines_after(path: Path, step: int) -> None:

@@ -183,6 +183,10 @@ def test_two_recipes_may_have_an_arm_and_their_base_in_common_or_other_bases(
     lost = add_recipe(tmp_path, "lost", {"base": 9, "w": 3})
     caveat = compare_runs(tmp_path, one, lost).caveat
     assert f"{lost}: no result of its base (its evaluation " in caveat
+    artifacts = tmp_path / "artifacts" / "evaluate"
+    assert compare_runs(tmp_path, one, artifacts / fingerprint(1)).has_base  # the same
+    with pytest.raises(DataError, match="two runs are called base"):  # which was meant?
+        compare_runs(tmp_path, one, f"base={artifacts / fingerprint(4)}")
     same_name = add_recipe(tmp_path, "same_name", {"c": 3})
     with pytest.raises(DataError, match=r"(?s)two runs are called c.*new=runs/artifacts/evaluate"):
         compare_runs(tmp_path, one, same_name)
