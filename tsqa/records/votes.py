@@ -26,7 +26,7 @@ from tsqa.text.quantities import looks_like_range_or_date, plain_notation, read_
 from tsqa.text.sameness import answer_key
 from tsqa.text.units import unit_of
 
-_LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229\u221e]|\A\{.*,.*\}\Z")
+_LATEX_MARK = re.compile(r"[\\^=\u221a\u2264\u2265\u222a\u2229\u221e]|\A\{.*,.*\}\.?\Z")
 _MONEY = re.compile("([-+]?)\\s*([$\u20ac\u00a3])\\s*(.+)")
 _PERCENT = re.compile(r"\s?per ?cent$", re.IGNORECASE)
 _TRUTH = {"true": "yes", "false": "no"}

@@ -86,6 +86,8 @@ def answer_tokens(text: str) -> str:
         found.append(sign + token)
         sign = ""
     found = _without_marks(found)
+    if are_grouped and not _GROUPS.search(" ".join(found)):  # by marks alone
+        found = _without_marks([token for token in found if token not in "()"])
     found = ["and" if _is_and(found, place) else token for place, token in enumerate(found)]
     first = next((place for place, token in enumerate(found) if token != "-"), 0)
     if first and found[first][0].isalpha():  # else the key of -x would read as a bullet

@@ -21,6 +21,7 @@ from tsqa.text.units import (
     CURRENCIES,
     RATE_WORDS,
     is_altered,
+    is_altered_elsewhere,
     read_unit,
     spoken_unit,
     unit_of,
@@ -70,11 +71,7 @@ _STATING_ELSEWHERE = re.compile(
     r"(?:also |somit |genau |donc |exactement |exactamente |portanto )?$",
     re.IGNORECASE,
 )
-_PLAIN = re.compile(
-    r"\d{1,9}(?: ?(?!(?:mehr|weniger|mal|plus|moins|m\u00e1s|menos|veces|fois|mais|vezes)\b)"
-    r"[^\s\d.,;:!?-]{1,15})?[.!]?",
-    re.IGNORECASE,
-)
+_PLAIN = re.compile(r"\d{1,9}(?: ?(?P<unit>[^\s\d.,;:!?-]{1,15}))?[.!]?", re.IGNORECASE)
 """A whole number and at most one word: what points and commas mean depends on the language."""
 _LABELLED = re.compile(r"[A-Za-z][A-Za-z ]{0,40}[:=] ?$")
 _POWER = r"(?: ?(?:[x\u00d7*\u00b7]|\\times|\\cdot) ?10 ?\^ ?\{?[-+]?\d{1,4}\}?)?"
@@ -126,7 +123,8 @@ def state_quantity(sentence: str) -> tuple[Quantity | None, str]:
     literal = literals[0]
     before, after = bare[: literal.start()], bare[literal.start() :].strip()
     if not _STATING.search(before) and not _LABELLED.fullmatch(before):
-        is_stated = _STATING_ELSEWHERE.search(before) and _PLAIN.fullmatch(after)
+        plain = _PLAIN.fullmatch(after) if _STATING_ELSEWHERE.search(before) else None
+        is_stated = plain and not is_altered_elsewhere(before, plain["unit"] or "")
         elsewhere = read_quantity(after) if is_stated else None
         return (elsewhere, "") if elsewhere else (None, "not a number")
     if is_altered(before, ALTERING_BEFORE) or re.search(

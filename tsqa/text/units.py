@@ -35,6 +35,48 @@ square squared than triple tripled twice under unless until up without wrong
 """
 ALTERING_BEFORE = frozenset(_ALTERING_BEFORE_LIST.split())
 """Of these, the ones that reach a number from before it in a sentence."""
+_ALTERING_BEFORE_ELSEWHERE_LIST = """
+nicht kein keine keiner nie niemals weder ohne falsch mindestens h\u00f6chstens wenigstens etwa
+ungef\u00e4hr circa ca rund fast knapp beinahe vielleicht wahrscheinlich vermutlich
+m\u00f6glicherweise mehr weniger minus halb halbe h\u00e4lfte doppelt doppelte dreifache drittel
+viertel quadrat wenn falls ob no ni nunca jam\u00e1s casi quiz\u00e1s quiz\u00e1 acaso
+aproximadamente probablemente menos m\u00e1s mitad doble triple tercio cuarto cuadrado si falso
+incorrecto m\u00ednimo m\u00e1ximo ne pas jamais presque environ peut-\u00eatre probablement moins
+moiti\u00e9 tiers quart carr\u00e9 faux n\u00e3o nem quase talvez metade dobro triplo ter\u00e7o
+quadrado provavelmente se mais non n\u00e9 mai quasi forse probabilmente meno pi\u00f9 met\u00e0
+doppio terzo quarto quadrato almeno \u043d\u0435 \u043d\u0435\u0442 \u043d\u0438
+\u043d\u0438\u043a\u043e\u0433\u0434\u0430 \u043f\u043e\u0447\u0442\u0438
+\u043f\u0440\u0438\u043c\u0435\u0440\u043d\u043e \u043e\u043a\u043e\u043b\u043e
+\u0432\u043e\u0437\u043c\u043e\u0436\u043d\u043e \u0432\u0435\u0440\u043e\u044f\u0442\u043d\u043e
+\u043f\u043e\u043b\u043e\u0432\u0438\u043d\u0430 \u0442\u0440\u0435\u0442\u044c
+\u0447\u0435\u0442\u0432\u0435\u0440\u0442\u044c \u0432\u0434\u0432\u043e\u0435
+\u0431\u043e\u043b\u044c\u0448\u0435 \u043c\u0435\u043d\u044c\u0448\u0435
+\u043c\u0438\u043d\u0443\u0441 \u0431\u043e\u043b\u0435\u0435 \u043c\u0435\u043d\u0435\u0435
+\u0435\u0441\u043b\u0438 \u043d\u0435\u0432\u0435\u0440\u043d\u043e
+\u043a\u0432\u0430\u0434\u0440\u0430\u0442 plus
+"""
+_ALTERING_BEFORE_ELSEWHERE = frozenset(_ALTERING_BEFORE_ELSEWHERE_LIST.split())
+"""The same in German, Spanish, French, Portuguese, Italian and Russian."""
+_ALTERING_BEHIND_ELSEWHERE_LIST = """
+mehr weniger mal hoch zu zuviel zuwenig uhr gr\u00f6\u00dfer gr\u00f6sser kleiner h\u00f6her
+niedriger l\u00e4nger k\u00fcrzer \u00e4lter j\u00fcnger teurer billiger schneller langsamer
+schwerer leichter sp\u00e4ter fr\u00fcher m\u00e1s menos veces mayor menor mayores menores plus
+moins fois sup\u00e9rieur sup\u00e9rieure inf\u00e9rieur inf\u00e9rieure mais vezes maior maggiore
+minore volte pi\u00f9 meno \u0440\u0430\u0437 \u0431\u043e\u043b\u044c\u0448\u0435
+\u043c\u0435\u043d\u044c\u0448\u0435 \u0431\u043e\u043b\u0435\u0435 \u043c\u0435\u043d\u0435\u0435
+januar februar m\u00e4rz april mai juni juli august september oktober november dezember enero
+febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre janvier
+f\u00e9vrier mars avril juin juillet ao\u00fbt septembre octobre novembre d\u00e9cembre janeiro
+fevereiro mar\u00e7o maio junho julho setembro outubro novembro dezembro gennaio febbraio aprile
+maggio giugno luglio settembre ottobre dicembre \u044f\u043d\u0432\u0430\u0440\u044f
+\u0444\u0435\u0432\u0440\u0430\u043b\u044f \u043c\u0430\u0440\u0442\u0430
+\u0430\u043f\u0440\u0435\u043b\u044f \u043c\u0430\u044f \u0438\u044e\u043d\u044f
+\u0438\u044e\u043b\u044f \u0430\u0432\u0433\u0443\u0441\u0442\u0430
+\u0441\u0435\u043d\u0442\u044f\u0431\u0440\u044f \u043e\u043a\u0442\u044f\u0431\u0440\u044f
+\u043d\u043e\u044f\u0431\u0440\u044f \u0434\u0435\u043a\u0430\u0431\u0440\u044f
+"""
+_ALTERING_BEHIND_ELSEWHERE = frozenset(_ALTERING_BEHIND_ELSEWHERE_LIST.split())
+"""`5 mehr`, `5 veces`, `5 Uhr`, `5 mai`."""
 _MONTHS_LIST = """
 january february march april may june july august september october november december
 jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday
@@ -182,6 +224,19 @@ def is_altered(text: str, altering: frozenset[str] = _ALTERING) -> bool:
         for word in words
         if word not in ("half-life", "half-lives")
         for part in word.split("-")
+    )
+
+
+def is_altered_elsewhere(before: str, unit: str) -> bool:
+    """Whether words of other languages than English make a number another number, or none.
+
+    `before`: the sentence up to the number; `unit`: the word behind it.
+    """
+    words = {word.casefold() for word in _WORD.findall(before)}
+    return (
+        not words.isdisjoint(_ALTERING_BEFORE_ELSEWHERE)
+        or is_altered(before, ALTERING_BEFORE)
+        or unit.casefold() in _ALTERING_BEHIND_ELSEWHERE
     )
 
 

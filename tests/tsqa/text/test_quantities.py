@@ -298,6 +298,12 @@ def test_no_text_breaks_the_readers(text: str) -> None:
     assert answer_key(answer_key(text)) == answer_key(text)
 
 
+@pytest.mark.parametrize("text", ["0(\u00d7", "(\u00d7 a", "a (*b*)"])
+def test_brackets_beside_signs_that_only_mark_do_not_group(text: str) -> None:
+    assert answer_key(text) == answer_key(answer_key(text))
+    assert "(" not in answer_key(text)
+
+
 @pytest.mark.parametrize(
     "piece", [" ", "\n", "= ", "= = = ", "\\(", "$", "{", "1,", "(1", "-", "\\boxed{", "a "]
 )

@@ -47,9 +47,12 @@ _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
 _MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
 _TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
 _MARK_BEFORE = re.compile(
-    r"^(?:[\u2713\u2714\u2705\u2611]\ufe0f?|>|\u27a1\ufe0f?|\U0001f449)\s*(?=\S)"
+    r"^(?:[\u2713\u2714\u2705\u2611]\ufe0f?|\u27a1\ufe0f?|\U0001f449)\s*(?=\S)"
+    r"|^>\s*(?=[A-Z]\b|[^\W\d_]{3})"
 )
-_DOUBLE = re.compile(r"\[\[([^\[\]]+)\]\]")
+"""`> 5` and `> x` are relations, and no quoted lines."""
+_DOUBLE = re.compile(r"\[\[(\d+(?:\.\d+)?|[^\W\d_][^\[\],;]*)\]\]")
+"""`[[1, 2]]` is a matrix."""
 _EXCLAIMED = re.compile(r"\d![\s*_'\")]*\Z")
 _REASON = re.compile(r",? (?:since|because)\b.*", re.DOTALL | re.IGNORECASE)
 _EMPHASIS = re.compile(

@@ -114,20 +114,39 @@ _JUDGED = re.compile(
     r"\W{0,6}(?:option |choice )?(?P<letter>[A-J])(?![A-Za-z])(?P<text>[^\n]*?)(?: is"
     r"|:)?[\s*_(\u2013\u2014-]{0,6}"
     r"(?:(?P<right>[\u2713\u2714\u2705\u2611]\ufe0f?|\b(?:yes|true|correct|right)\b)"
-    r"|[\u2717\u2718\u274c]\ufe0f?|\b(?:no|false|incorrect|wrong)\b)(?:[)*_.,;:\u2013\u2014-][^\n]*)?\s*",
+    r"|[\u2717\u2718\u274c]\ufe0f?|\b(?:no|false|incorrect|wrong)\b)"
+    r"(?P<after>[)*_.,;:\u2013\u2014-][^\n]*)?\s*",
     re.IGNORECASE,
 )
+_UNDECIDED = re.compile(
+    r"\b(?:yes|true|but|wait|actually|partly|partially|maybe|perhaps|possibly|rather|better|although"
+    r"|depend\w*)\b",
+    re.IGNORECASE,
+)
+_ASKS_OR_EXPLAINS = re.compile(r"\?|[\u2713\u2714\u2705\u2611\u2717\u2718\u274c]")
+"""Above the lines that judge options, what they are judged by."""
 _ENDS_IN_NAME = re.compile(
-    r"(?P<before>[^.!?;:\n]{2,150}\b(?:is|are|was|were|be)) (?:called |indeed |simply )?[*_]{0,2}"
-    r"(?P<named>[^.!?;\n]+?)[*_]{0,2}(?: \((?P<letter>[A-J])\))?[*_]{0,2}[.!]?"
+    r"(?P<before>(?:(?:of|among) [^.,!?;:\n]{3,40}, )?the [^.,!?;:\n]{2,150}"
+    r"\b(?:is|are|was|were|be)) (?:called |indeed |simply )?[*_]{0,2}"
+    r"(?P<named>[^.!?;\n]+?)[*_]{0,2}(?: \((?P<letter>[A-J])\))?[*_]{0,2}[.!]?",
+    re.IGNORECASE,
 )
 _NOT_PLAIN = re.compile(
     r"\b(?:no|not|never|none|nor|neither|except|if|whether|could|might|may|maybe|perhaps|would|wrong"
-    r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or)\b|n['\u2019]t\b",
+    r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or"
+    r"|options?|choices?|answers?|guess(?:es)?|mistakes?|errors?|misconceptions?|myths?|traps?"
+    r"|distractors?|decoys?|runner-up|opposite|contrary|avoid|bad|question|statement|unlikely|hardly"
+    r"|(?:second|third|next)[ -](?:best|most)|(?:least|less) (?:likely|plausible)|once|used to|long"
+    r"|(?:believ|think|thought|sa(?:y|id)|claim|assum|pretend|doubt|suppos|seem|appear|consider"
+    r"|eliminat|exclud|reject|rul(?:e[ds]?|ing) out|discard|expect|suggest|tempt|compet)\w*)\b"
+    r"|n['\u2019]t\b",
     re.IGNORECASE,
 )
+"""What tells of an option but not that it is the answer: `the trap is`, `the second best is`."""
 _ASKS_FOR_WRONG = re.compile(
-    r"\b(?:not|except|wrong|incorrect|false|untrue|no|mistake|error|least|never)\b"
+    r"\b(?:not|except|wrong|incorrect|false|untrue|no|mistakes?|errors?|least|never|cannot|corrects?"
+    r"|misconceptions?|myths?|fallac(?:y|ies)|inaccurate|invalid|misleading|impossible|disprove[ds]?"
+    r"|refute[ds]?|lies?|lying)\b"
     r"|n['\u2019]t\b",
     re.IGNORECASE,
 )
@@ -493,12 +512,16 @@ def _bare_answer(
 def _judged_right(text: str, choices: Sequence[str]) -> str:
     """The one option that lines call right, of at least three, which call all others wrong."""
     lines = [line for line in text.splitlines() if line.strip()]
+    if any(map(_ASKS_OR_EXPLAINS.search, lines[: -len(choices)])):
+        return ""
     lines = [_MARK_FIRST.sub(r"\1 \3 \2", line) for line in lines]
     judged = [_JUDGED.fullmatch(line) for line in lines[-len(choices) :]]
     letters = [match["letter"] for match in judged if match]
     if len(choices) < 3 or letters != list(LETTERS[: len(choices)]):
         return ""
     found = [match for match in judged if match]
+    if any(_UNDECIDED.search(match["after"] or "") for match in found):
+        return ""
     texts = zip(
         (match["text"].strip(" *_:.)-\u2013\u2014") for match in found), choices, strict=True
     )

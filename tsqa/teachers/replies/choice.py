@@ -98,15 +98,20 @@ _DENIED = re.compile(
     r"|anything but\b|all but\b|\u4e0d\u662f)",
     re.IGNORECASE,
 )
+_ONLY = (
+    r"(?!(?:only|just|merely|simply|solely|nur|blo\u00df|allein|seulement|uniquement|s[o\u00f3]lo"
+    r"|solamente|[u\u00fa]nicamente)\b)"
+)
 _NOT_BUT = re.compile(
-    rf"(?:not (?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?"
-    rf"|nicht (?:{_NOUN})?[^,;.]{{1,80}}?, sondern (?:vielmehr )?"
-    rf"|(?:n'est )?pas (?:{_NOUN})?(?:la |le )?"
-    rf"[^,;.]{{1,80}}?,? mais (?:plut\u00f4t )?|no (?:es )?(?:{_NOUN})?(?:la "
+    rf"(?:not {_ONLY}(?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?"
+    rf"|nicht {_ONLY}(?:{_NOUN})?[^,;.]{{1,80}}?, sondern (?:vielmehr )?"
+    rf"|(?:n'est )?pas {_ONLY}(?:{_NOUN})?(?:la |le )?"
+    rf"[^,;.]{{1,80}}?,? mais (?:plut\u00f4t )?|no (?:es )?{_ONLY}(?:{_NOUN})?(?:la "
     rf"|el )?[^,;.]{{1,80}}?,? sino )"
     r"(?P<rest>.+)",
     re.DOTALL | re.IGNORECASE,
 )
+"""`Not only A but B` names both."""
 _CALLED_WRONG = re.compile(
     r"\W{0,3}(?:(?:is|are|was|were|would be|seems|must be|ist|es|est)\b.{0,14}?"
     r"\b(?:not|wrong|incorrect|false|invalid|falsch|incorrecta|faux|fausse)\b"
@@ -128,6 +133,21 @@ _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rat
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
 _REMARK = re.compile(r" \((?P<inner>[^()\n]*)\)(?P<after>.*)", re.DOTALL)
+_IN_DOUBT = re.compile(
+    r"\b(?:not|no|never|eliminated|excluded|ruled out|rejected|discarded|wrong|incorrect|false"
+    r"|worst|poor|bad|unlikely|maybe|perhaps|possibly)\b|n['\u2019]t\b",
+    re.IGNORECASE,
+)
+"""Of a remark behind a letter, which may say that it is no answer."""
+_REASONS = re.compile(
+    r"\W{0,3}(?:because|since|as|for|due|given|not|rather than)\b"
+    r"|\W{1,4}(?:all )?(?:the )?(?:others?|rest|remaining)\b",
+    re.IGNORECASE,
+)
+_NEXT_LABEL = re.compile(r"[,;.:]\s+[(\[]?(?P<letter>[A-J])(?:[)\]]|\s?[:=(]|\s[\u2013\u2014-]\s)")
+_TURNS = re.compile(
+    r"\W{0,3}(?:but|however|yet|although|though)\b(?! (?:not|never|no)\b)", re.IGNORECASE
+)
 _LISTED = re.compile(r"\s*[,;/|\uff0c\u3001]\s*(?P<next>[^,;/|\uff0c\u3001.\n]+)")
 _ASKED = re.compile(r"\W{0,2}[?\uff1f]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and|und|oder|et|ou|y|e)\b|\s?[&/+]\s?[^\W\d_]")
@@ -187,6 +207,10 @@ def _choose_by_letter(
     after = remark["after"] if remark else rest
     if remark and worded is None:
         worded = find_option(remark["inner"], choices)
+        if worded is None and _doubts(remark["inner"], index, choices):
+            return Choice(error="says what it is not")
+    if (remark or rest.startswith(" :")) and _tells_of_another(index, after, choices):
+        return Choice(error="names two options")
     begun = None if worded is not None else _find_prefix(rest, choices)
     if begun is not None:
         chosen = _unless_wrong(*begun)
@@ -205,6 +229,22 @@ def _choose_by_letter(
     return Choice(index, is_bare=is_bare)
 
 
+def _doubts(remark: str, index: int, choices: Sequence[str]) -> bool:
+    """Whether a remark behind the letter of an option denies it, or names another option."""
+    begun = _find_prefix(remark, choices)
+    if begun is not None:
+        return begun[0] != index
+    return bool(_IN_DOUBT.search(remark)) or _names_another(index, remark, choices)
+
+
+def _tells_of_another(index: int, after: str, choices: Sequence[str]) -> bool:
+    """Whether what follows `A (iron)` tells of other options too, and gives no reason."""
+    if _REASONS.match(after):
+        return False
+    labels = {letter_index(match["letter"]) for match in _NEXT_LABEL.finditer(after)}
+    return bool(labels - {index}) or _names_another(index, after, choices)
+
+
 def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     """Of a sentence that neither is an option nor begins with an option's letter."""
     begun = _find_prefix(said, choices)
@@ -214,7 +254,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
             return Choice(error="letter and words name different options")
         if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
             return Choice(error="names two options")
-        if _lists_another(begun[1], choices):
+        is_turned = _TURNS.match(begun[1]) and _names_another(*begun, choices)
+        if is_turned or _lists_another(begun[1], choices):
             return Choice(error="names two options")
         return _unless_wrong(*begun)
     but = _NOT_BUT.match(said)

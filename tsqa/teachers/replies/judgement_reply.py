@@ -52,6 +52,7 @@ _PAUSE = re.compile(_END)
 _OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
 _BESIDE = re.compile(rf"[\s*_,;]{{1,5}}(?:(?P<yes>{_YES})|{_NO})\W*\Z", re.IGNORECASE)
 """`True, false` answers two questions."""
+_BUT = re.compile(r"\A[\W_]*(?:(?:but|aber|mais|pero|ma|mas|\u043d\u043e)\b[\W_]*)?", re.IGNORECASE)
 _ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
 _CALLED_WRONG = re.compile(
     rf"[,.:;]? ?{_CALLED}(?:simply )?(?:incorrect|wrong|false|untrue|not (?:true|correct|right))"
@@ -70,8 +71,9 @@ _GRADE = re.compile(
     r"(?! ?[-\u2013] ?\d| (?:of|out|to|or|and|steps?|errors?|mistakes?|problems?|flaws?)\b)",
     re.IGNORECASE,
 )
-_ROW = re.compile(r"\|?(?P<key>[^|]+)\|(?P<value>[^|]+)(?:\|[^|]*)?\|?")
-"""A row of a table: the criterion, its grade, and maybe a remark."""
+_ROW = re.compile(r"\|?(?P<key>[^|]+)\|(?P<value>[^|]+)(?:\|(?!\W*\d)[^|]*)?\|?")
+"""A row of a table: the criterion, its grade, and maybe a remark. Of two numbers, one may be the
+highest grade or a weight."""
 _UNLIKE = re.compile(r"\b(?:different|distinct|unlike|differ|not (?:the )?same)\b", re.IGNORECASE)
 _ALIKE = re.compile(
     r"\b(?:they|both|these|questions) (?:are|is) (?:the same|identical|equal)", re.I
@@ -92,7 +94,11 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     beside = _BESIDE.match(rest)
     others = (*_ALONE.finditer(rest), *([beside] if beside else []))
     alone = {bool(other["yes"]) for other in others}
-    if is_offered or is_contrary or alone - {verdict}:
+    said = _BUT.sub("", rest, count=1)
+    also = _VERDICT.match(said)
+    is_alone = also is not None and not any(map(str.isalnum, said[also.end() :]))
+    is_both = also is not None and is_alone and bool(also["yes"]) != verdict
+    if is_offered or is_contrary or is_both or alone - {verdict}:
         return None, "both yes and no"
     for _, said in said_instead(text):
         other = _VERDICT.match(_FILLER.sub("", said.strip(), count=1))

@@ -53,6 +53,8 @@ _MARK_BEFORE = re.compile(
 _BOLD = re.compile(r"^(\*\*|__|\*)(?=\S)(?P<inner>[^*_]+)(?<=\S)\1$")
 _ROW = re.compile(r"[ \t]*\|.*\|[ \t]*")
 _RULE = re.compile(r":?-+:?")
+_OF_OPTIONS = re.compile(r"(?:options?|choices?|letters?|labels?|answers?|keys?|#|no\.?)?", re.I)
+"""Above the letters of options; those of samples or points are what is asked about."""
 _WHOLE_PARTS = re.compile(r" ?[;|] ?")
 
 
@@ -70,8 +72,12 @@ def split_options(text: str) -> tuple[str, list[str]]:
     statements before the question proper are part of it.
     """
     tabled = _from_table(text) if "|" in text else None
-    if tabled:
-        return tabled
+    # A table below options says which of them are right.
+    return tabled if tabled and not _from_lines(tabled[0])[1] else _from_lines(text)
+
+
+def _from_lines(text: str) -> tuple[str, list[str]]:
+    """(text before them, options) of a block of lettered lines, or of a line."""
     for pattern in (_LINE, *_INLINE):
         marks, skips = _last_block(pattern, text)
         if skips:
@@ -105,7 +111,8 @@ def _from_table(text: str) -> tuple[str, list[str]] | None:
         and len(rows[1]) == len(rows[0])
     ):
         return before, rows[1]
-    for listed in (rows, rows[1:]):
+    has_heading = bool(rows) and _OF_OPTIONS.fullmatch(rows[0][0]) is not None
+    for listed in (rows, rows[1:] if has_heading else []):
         is_listed = len(listed) > 1 and all(len(row) == 2 for row in listed)
         if is_listed and _are_lettered([label for label, _ in listed]):
             return before, [option for _, option in listed]

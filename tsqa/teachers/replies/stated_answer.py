@@ -105,7 +105,8 @@ _STEMS = (
 )
 """Of which each cue holds one: most of a long text has none, and `CUE` is slow to say so."""
 _NOT_MEANT = re.compile(
-    r"(?:\b(?:wrong|incorrect|false|worst|possible|plausible|not the(?: \w+)?|not a|falsche"
+    r"(?:\b(?:wrong|incorrect|false|worst|bad|tempting|possible|plausible|least likely|unlikely"
+    r"|not the(?: \w+)?|not a|falsche"
     r"|incorrecta|mauvaise|if|whether"
     r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|most|some|people|tempting to"
     r"|(?:wrong|incorrect|false|mistake|misleading) to)(?: \w+)?"
