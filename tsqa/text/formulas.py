@@ -10,14 +10,20 @@ rounds to six digits (1/2^99 meets 1/2^98, a surd its decimals) and takes a list
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from tsqa.text.quantities import plain_notation
 
+# It warns that it keeps no time, which _own_time does.
+logging.getLogger("math_verify").setLevel(logging.ERROR)
 _MAX_FORMULA = 200
 _MATH_SECONDS = 5
 _DIGITS = 60
@@ -143,7 +149,8 @@ def _parse(formula: str) -> tuple[object, ...]:
     from math_verify import parse
 
     try:
-        found = parse(f"${formula}$", parsing_timeout=_seconds())
+        with _own_time():
+            found = parse(f"${formula}$", parsing_timeout=None)
     except Exception:  # noqa: BLE001 - its grammar may raise anything on what it does not know
         return ()
     read = tuple(one for one in found if not isinstance(one, str))
@@ -233,6 +240,26 @@ def _exact(expression: Any) -> object:
     return expression.xreplace(floats)
 
 
-def _seconds() -> int | None:
-    """math-verify keeps time by a signal, which only the main thread receives."""
-    return _MATH_SECONDS if threading.current_thread() is threading.main_thread() else None
+@contextlib.contextmanager
+def _own_time() -> Iterator[None]:
+    """End what takes more than five seconds of this thread's own time, with TimeoutError.
+
+    math-verify's own limit goes by the clock, and so would call a formula unread where the machine
+    is busy. Signals reach the main thread only: others have no limit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    end = time.thread_time() + _MATH_SECONDS
+
+    def look(*_: object) -> None:
+        if time.thread_time() > end:
+            raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import signal
+import time
 from itertools import combinations
 
 import pytest
+import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tsqa.text import formulas
 from tsqa.text.normalise import words
 from tsqa.text.sameness import (
     SameTexts,
@@ -197,3 +201,22 @@ def test_case_says_nothing_in_a_text_of_one_case() -> None:
     assert case_of("Is Co or kWh or AaBb here?") == "Co kWh AaBb"
     assert case_of("IS CO HERE?") == case_of("is co here?") == case_of("Which Has Only Co?") == ""
     assert case_of("I said: it's NOT the 5TH.") == ""
+
+
+def test_a_busy_machine_makes_no_formula_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is one of the thread's own time, not of the clock."""
+    monkeypatch.setattr("tsqa.text.formulas._MATH_SECONDS", 0.3)
+
+    def slowly(formula: str, **_: object) -> list[object]:
+        if "x" in formula:
+            while True:
+                sum(range(1000))
+        time.sleep(1.5)
+        return [sympy.Integer(2)]
+
+    monkeypatch.setattr("math_verify.parse", slowly)
+    before = signal.getsignal(signal.SIGALRM)
+    assert formulas._parse.__wrapped__("2") == (2,)
+    assert formulas._parse.__wrapped__("x") == ()
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
