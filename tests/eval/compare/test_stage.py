@@ -153,6 +153,20 @@ def test_an_arm_that_scores_as_another_does_lends_no_spread_between_seeds() -> N
     assert "may differ more" not in among.caveat
 
 
+def test_one_model_under_several_seeds_is_one_seed_and_named() -> None:
+    one = {arm: evaluated(arm, {"day": rate}) for arm, rate in (("c", 0.2), ("x", 0.6))}
+    copied = [replace(m, seed=s, name=f"{arm},{s}") for arm, m in one.items() for s in range(3)]
+    deltas = deltas_of(*copied)
+    assert row(deltas, "x", "day").verdict == stats.DIFFERS
+    assert deltas.seeds == {"c": [0], "x": [0]}
+    assert "x,2: no result (it answers every document as x,0 does, so it is" in deltas.caveat
+    bits = [{"day": replace(m.scores["day"], values=np.full(300, m.seed * 0.1))} for m in copied]
+    own = [replace(m, bits=found) for m, found in zip(copied, bits, strict=True)]
+    assert deltas_of(*own).seeds == {"c": [0, 1, 2], "x": [0, 1, 2]}
+    hopeless = [evaluated(arm, {"day": 0.0}, seed=s) for arm in "cx" for s in range(3)]
+    assert deltas_of(*hopeless).seeds == {"c": [0, 1, 2], "x": [0, 1, 2]}
+
+
 def test_a_noisy_pair_with_fewer_seeds_is_not_said_to_rest_on_others() -> None:
     rng = np.random.default_rng(0)
     models = simulated({"c": [0, 1], **{name: range(3) for name in "uvwx"}}, 0.01, rng)
