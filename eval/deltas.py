@@ -207,6 +207,7 @@ class DeltaTable:
     """Run without a result -> why."""
     fit: AxisFit | None
     caveat: str
+    """A line for each claim; so has the conclusion."""
     conclusion: str
     contamination: dict[str, Contamination]
     """By task."""

@@ -142,7 +142,7 @@ def compare(
         rows=rows,
         gaps=gaps,
         fit=fit,
-        caveat=" ".join(dict.fromkeys(told)),
+        caveat="\n".join(dict.fromkeys(told)),
         conclusion="",
         contamination=dict(contamination or {}),
         split=split,
@@ -229,7 +229,7 @@ def _with_bits(
     )
     caveat = table.caveat
     if bits and rules.spreads.stated is not None:
-        caveat += " Intervals of bits and of the right choice cover documents alone."
+        caveat += "\nIntervals of bits and of the right choice cover documents alone."
     return replace(table, bits=[*map(_as_bits, bits)], right_choice=chosen, caveat=caveat)
 
 

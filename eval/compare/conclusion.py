@@ -328,8 +328,8 @@ _PHRASES = {
 
 
 def conclude(deltas: DeltaTable) -> str:
-    """Say what the numbers allow to say; where nothing changed, that."""
-    return " ".join(_sentences(deltas))
+    """Say what the numbers allow to say, a line for each claim; where nothing changed, that."""
+    return "\n".join(_sentences(deltas))
 
 
 def _sentences(deltas: DeltaTable) -> Iterator[str]:

@@ -60,8 +60,7 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
         console.print(_split_table(deltas))
     if deltas.bits:
         console.print(_bits_table(deltas))
-    console.print(Text(deltas.conclusion))
-    for line in (*near_lines(deltas), *bits_lines(deltas)):
+    for line in (*deltas.conclusion.splitlines(), *near_lines(deltas), *bits_lines(deltas)):
         console.print(Text(line))
     for line in contamination_lines(deltas):
         alarming = any(word in line for word in ("allowed leak", "trained on"))
@@ -116,8 +115,8 @@ def markdown(deltas: DeltaTable) -> str:
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
     told = [*near_lines(deltas), *bits_lines(deltas), *contamination_lines(deltas)]
-    for text in (deltas.conclusion, *told, deltas.caveat):
-        lines += ["", printable(text)]
+    for claims in (deltas.conclusion.splitlines(), told, deltas.caveat.splitlines()):
+        lines += ["", *(f"- {printable(claim)}" for claim in claims)]
     return "\n".join([*lines, ""])
 
 

@@ -61,7 +61,7 @@ def log_ablation(
                 "ablation/seeds": sorted({arm.seed for arm in pipeline.arms.values()}),
             },
             tags=tags_of(recipe, shares=False),
-            notes=" ".join([deltas.conclusion, *contamination_lines(deltas), deltas.caveat]),
+            notes="\n".join([deltas.conclusion, *contamination_lines(deltas), deltas.caveat]),
         ),
         Path(recipe.runs),
     )
