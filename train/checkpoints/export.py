@@ -18,7 +18,7 @@ from train.checkpoints.checkpoint import TAG, WHOLE, convert, is_sharded, verify
 from train.checkpoints.unpickling import only_data
 from train.checkpoints.unwritten import whole_or_told
 from tsqa.errors import CheckpointError
-from tsqa.hub.model_folder import keep_savable
+from tsqa.hub.model_folder import keep_savable, load_config
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -47,11 +47,18 @@ def save_description(
     checkpoints: Path,
     dtype: torch.dtype,
 ) -> None:
-    """Write the configs and tokenizer for `export_checkpoint`; `dtype` is the run's precision."""
+    """Write the configs, the tokenizer and the code of a model that brings its own, for
+    `export_checkpoint`; `dtype` is the run's precision.
+    """
+    from transformers.dynamic_module_utils import custom_object_save
+
     folder = checkpoints / MODEL
     temporary = folder.with_suffix(".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     model.config.dtype = dtype
+    if model.is_remote_code():
+        custom_object_save(model, temporary, config=model.config)
     model.config.save_pretrained(temporary)
     keep_savable(model)
     model.generation_config.save_pretrained(temporary)
@@ -60,12 +67,13 @@ def save_description(
     temporary.rename(folder)
 
 
-def export_checkpoint(checkpoint: Path, folder: Path) -> None:
+def export_checkpoint(checkpoint: Path, folder: Path, trust_remote_code: bool = False) -> None:
     """Write the model of `.../checkpoints/step-N` into a new folder, from its fp32 weights.
 
-    CheckpointError where the checkpoint is damaged or its description is missing.
+    CheckpointError where the checkpoint is damaged, its description is missing, or that holds
+    code which `trust_remote_code` does not allow to run.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import GENERATION_CONFIG_NAME
 
     manifest = verify(checkpoint)
@@ -74,9 +82,10 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
         raise CheckpointError(
             f"{described}: no such folder", "give a checkpoint below its run's checkpoints folder"
         )
-    config = AutoConfig.from_pretrained(described)
+    trust = {"trust_remote_code": trust_remote_code}
+    config = load_config(str(described), "the model of the checkpoint", **trust)
     trained_in = config.dtype  # from_config overwrites it
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, **trust)
     if (described / GENERATION_CONFIG_NAME).is_file():  # not beside checkpoints of before
         model.generation_config = GenerationConfig.from_pretrained(described)
     parameters = dict(model.named_parameters())  # tied ones come once
@@ -88,7 +97,7 @@ def export_checkpoint(checkpoint: Path, folder: Path) -> None:
     for name, parameter in model.named_parameters():
         if name not in state["fp32"]:
             parameter.data = parameter.data.to(trained_in)
-    _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described), folder)
+    _write(model, model.state_dict(), AutoTokenizer.from_pretrained(described, **trust), folder)
 
 
 def _weights_of(checkpoint: Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:

@@ -79,7 +79,8 @@ def add_exports(recipe: Recipe, made: Artifact, exports: list[KeptExport], out: 
     unasked -= {folder_of(point) for point in curve_points(recipe)}
     ignored = shutil.ignore_patterns(MANIFEST, _CHECKPOINTS, *unasked)
     shutil.copytree(made.path, out, ignore=ignored, dirs_exist_ok=True)
+    trusted = needed(recipe.model, "model").trust_remote_code
     for one in exports:
         folder = out / folder_of(one.point)
-        export_checkpoint(one.checkpoint, folder)
+        export_checkpoint(one.checkpoint, folder, trusted)
         write_json(folder / EXPORTED, {"step": one.step, "tokens": one.tokens})

@@ -194,7 +194,7 @@ def _wandb() -> Check:
         return Check("wandb", "warn", "not installed: nothing is tracked", REINSTALL)
     mode = resolve_mode("auto")
     if mode == "offline" and not logged_in():
-        fix = "`wandb login` to follow runs in a browser; `wandb sync` sends the offline ones later"
+        fix = "`wandb login` to follow runs; `wandb sync runs/wandb` sends the offline ones later"
         return Check("wandb", "warn", f"{version}, offline: not logged in", fix)
     if mode == "online" and not logged_in():
         return Check("wandb", "warn", f"{version}, online but not logged in", "`wandb login`")

@@ -210,12 +210,18 @@ def _describe(
             if near
             else f"valid keys here: {', '.join(names)}"
         )
+        section, _, rest = location[-1].partition(".")
+        if rest and section in names:  # `train.lr: 1`, as overrides are written
+            fix = f"write it within its section, {section}: {{{rest.replace('.', ': {')}: ..."
+            fix += "}" * (rest.count(".") + 1)
     elif problem["type"] == "missing":
         message, shown, fix = "required key is missing", "", "add it"
         if location[0] == "ablation":
             fix += "; an `ablation` takes nothing from that of a recipe that is extended"
     elif problem["type"] == "string_type" and isinstance(value, (bool, int, float)):
         fix = "write it in quotes"
+    elif problem["type"] == "literal_error" and isinstance(value, bool):
+        fix = "YAML reads yes, no, on and off as true and false: write another of these"
     elif problem["type"] == "list_type" and isinstance(value, (str, int, float)):
         message, fix = "expected a list", f"write [{value}]"
     elif problem["type"] in ("int_parsing", "int_from_float", "int_type"):

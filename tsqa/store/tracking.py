@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -90,7 +91,8 @@ class Tracker:
         except Exception as error:  # noqa: BLE001 - tracking must never stop a run
             lost = f"{self._section.service} did not take the last of {self._id} ({error})"
             if self._section.backend == "wandb":
-                self._go_offline(lost)
+                # Without the option W&B passes over runs that began online.
+                self._go_offline(lost, f"--include-online {self._folder}/*run-*-{self._id}")
             else:
                 logger.warning("%s", lost)
 
@@ -117,13 +119,19 @@ class Tracker:
             forget_service()
             return start(mode)
 
-    def _go_offline(self, reason: str) -> None:
+    @property
+    def _folder(self) -> str:
+        """Of W&B's runs, for a shell."""
+        return shlex.quote(str(self._directory / "wandb"))
+
+    def _go_offline(self, reason: str, *also: str) -> None:
+        """`also`: the arguments of a second `wandb sync`."""
         os.environ[OFFLINE] = "1"
+        commands = [f"`wandb sync {which}`" for which in (self._folder, *also)]
         logger.warning(
-            "%s: from here on this run is tracked offline; nothing is lost, send it later with "
-            "`wandb sync %s/*run-*`",
+            "%s: from here on this run is tracked offline; nothing is lost, send it later with %s",
             reason,
-            self._directory / "wandb",
+            " and ".join(commands),
         )
 
     def _try(self, action: Callable[[Sink], None]) -> None:

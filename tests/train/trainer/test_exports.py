@@ -51,7 +51,7 @@ def pretend_training(pipeline: Pipeline, node: Node, *steps: int) -> None:
         commit({"tokens": 3072, "seconds": 60.0})
 
 
-def export(checkpoint: Path, folder: Path) -> None:
+def export(checkpoint: Path, folder: Path, trust_remote_code: bool) -> None:
     """In the place of DeepSpeed's conversion."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(f"of {checkpoint.name}")

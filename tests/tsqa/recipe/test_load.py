@@ -122,6 +122,18 @@ def test_a_typical_slip_is_answered_with_the_fix(
     assert message in refusal(write(tmp_path, BASE), override)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train.clip: 1", "unknown key\n  fix: write it within its section, train: {clip: ...}"),
+        ("train.schedule.kind: wsd", "train: {schedule: {kind: ...}}"),
+        ("tracking: {mode: off}", "YAML reads yes, no, on and off as true and false"),
+    ],
+)
+def test_a_slip_in_a_file_is_answered_with_the_fix(tmp_path: Path, line: str, message: str) -> None:
+    assert message in refusal(write(tmp_path, f"{BASE}{line}\n"))
+
+
 def test_every_count_takes_units(tmp_path: Path) -> None:
     seeds = "seeds={tasks: [t], max_per_task: 10K, budget: {total: 1.5M}}"
     recipe = load_recipe(write(tmp_path, BASE), [seeds, "train.checkpoint_every=2k"])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -124,9 +127,19 @@ def test_a_finish_that_the_server_does_not_take_is_said_and_the_rest_is_offline(
             raise TimeoutError("timed out")
 
     monkeypatch.setattr(wandb, "init", lambda **_: Lost())
-    make_tracker(tmp_path, "online").finish()
+    folder = tmp_path / "my runs"
+    make_tracker(folder, "online").finish()
     assert resolve_mode("online") == "offline"
     assert "did not take the last of train-0123456789abcdef (timed out)" in caplog.text
+    for name in ("offline-run-1-train-other", "run-2-train-0123456789abcdef", "run-3-train-sent"):
+        (folder / "wandb" / name).mkdir(parents=True)
+        (folder / "wandb" / name / f"{name}.wandb").write_bytes(b"")
+    for command, name in zip(
+        re.findall("`(wandb sync .*?)`", caplog.text), ("offline-run-1", "run-2"), strict=True
+    ):
+        ask = f"{sys.executable} -m {command} --dry-run"
+        said = subprocess.run(ask, shell=True, capture_output=True, text=True).stderr
+        assert "Would sync 1 run(s)" in said and f"/wandb/{name}" in said, (command, said)
 
 
 def test_a_failing_init_is_a_warning_not_an_error(
