@@ -366,6 +366,8 @@ def _changes(deltas: DeltaTable) -> Iterator[str]:
     flat = [task for task in deltas.tasks if task not in gained]
     if not gained:
         yield f"No arm gains detectably on {_any_of(count)}."
+    elif len(gained) < len(flat):
+        yield f"Some arm gains detectably on {_these_of(sorted(gained), count)}."
     elif flat:
         yield f"No arm gains detectably on {_these_of(flat, count)}."
     else:
