@@ -343,7 +343,7 @@ def _sentences(deltas: DeltaTable) -> Iterator[str]:
             ]
             if arms:
                 yield f"Macro average, {phrase} {deltas.control}: {'; '.join(arms)}."
-        yield _gains(deltas)
+        yield from _changes(deltas)
     yield from split_sentences(deltas)
     if deltas.has_base:
         row = macro[deltas.control]
@@ -355,33 +355,48 @@ def _sentences(deltas: DeltaTable) -> Iterator[str]:
         yield f"{deltas.fit.axis}: {deltas.fit.recommendation}"
 
 
-def _gains(deltas: DeltaTable) -> str:
-    """On which tasks some arm gains."""
+def _changes(deltas: DeltaTable) -> Iterator[str]:
+    """On which tasks some arm gains, and on which some arm loses."""
     rows = [row for row in deltas.rows if row.arm in deltas.arms and row.task in deltas.tasks]
+    count = len(deltas.tasks)
     if not any(row.covers_seeds for row in rows):
-        return _differences(rows, len(deltas.tasks))
+        yield _differences(rows, count)
+        return
     gained = {row.task for row in rows if row.verdict == stats.BETTER}
     flat = [task for task in deltas.tasks if task not in gained]
-    count = len(deltas.tasks)
     if not gained:
-        return f"No arm gains detectably on {_any_of(count)}."
-    if flat:
-        return f"No arm gains detectably on {len(flat)} of {count} tasks: {', '.join(flat)}."
-    which = f"Each of the {count} tasks" if count > 1 else "The one task"
-    return f"{which} gains detectably in some arm."
+        yield f"No arm gains detectably on {_any_of(count)}."
+    elif len(gained) < len(flat):
+        yield f"Some arm gains detectably on {_these_of(sorted(gained), count)}."
+    elif flat:
+        yield f"No arm gains detectably on {_these_of(flat, count)}."
+    else:
+        which = f"Each of the {count} tasks" if count > 1 else "The one task"
+        yield f"{which} gains detectably in some arm."
+    if lost := {row.task for row in rows if row.verdict == stats.WORSE}:
+        yield f"Some arm is worse on {_these_of(sorted(lost), count)}."
 
 
 def _any_of(count: int) -> str:
     return f"any of the {count} tasks" if count > 1 else "the one task"
 
 
+def _these_of(tasks: Sequence[str], count: int) -> str:
+    if count == 1:
+        return "the one task"
+    return f"{len(tasks)} of {count} tasks: {', '.join(tasks)}"
+
+
 def _differences(rows: Sequence[DeltaRow], count: int) -> str:
     """The same where nothing says how much training seeds differ."""
-    gained = {row.task for row in rows if row.verdict == stats.DIFFERS and row.delta > 0}
-    if not gained:
-        return f"No arm scores detectably higher in this run on {_any_of(count)}."
+    found = []
+    for word, sign in (("higher", 1), ("lower", -1)):
+        moved = {r.task for r in rows if r.verdict == stats.DIFFERS and sign * r.delta > 0}
+        if moved:
+            found.append(f"{word} in this run on {_these_of(sorted(moved), count)}")
+    if not found:
+        return f"No arm scores detectably higher or lower in this run on {_any_of(count)}."
     return (
-        f"Some arm scores higher in this run on {len(gained)} of {count} tasks: "
-        f"{', '.join(sorted(gained))}; one training seed is no evidence for a method: add "
-        "ablation.seeds, or state eval.seed_spread."
+        f"Some arm scores {', and some '.join(found)}; one training seed is no evidence for a "
+        "method: add ablation.seeds, or state eval.seed_spread."
     )

@@ -27,10 +27,6 @@ from tsqa.store.roles import BASE
 
 BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
 CHOICE_TITLE = "Probability of the right choice among a document's choices"
-BITS_CAPTION = (
-    "Fewer bits alone may be the form of answers, which makes wrong choices likelier too and "
-    "leaves the right choice's probability, in percent and points, as it is."
-)
 NO_BITS = "no one stated answer, or evaluated before they were kept"
 STYLES = {
     stats.BETTER: "green",
@@ -66,6 +62,17 @@ def print_table(deltas: DeltaTable, console: Console) -> None:
         alarming = any(word in line for word in ("allowed leak", "trained on"))
         console.print(Text(line, style="bold red" if alarming else ""))
     console.print(Text(deltas.caveat, style="dim"))
+
+
+def bits_caption(deltas: DeltaTable) -> str:
+    """What fewer bits may mean, and what tells."""
+    form = "Fewer bits alone may be the form of answers"
+    if not deltas.right_choice:
+        return f"{form}."
+    return (
+        f"{form}, which makes wrong choices likelier too and leaves the right choice's "
+        "probability, in percent and points, as it is."
+    )
 
 
 def bits_lines(deltas: DeltaTable) -> list[str]:
@@ -108,9 +115,10 @@ def markdown(deltas: DeltaTable) -> str:
     """One line per row of the table, then the conclusion and its caveat."""
     lines = _markdown(deltas.all_rows)
     if deltas.bits:
-        lines += ["", BITS_TITLE, "", *_bits_markdown(deltas.bits)]
+        title = f"{BITS_TITLE}. {bits_caption(deltas)}"
+        lines += ["", title, "", *_bits_markdown(deltas.bits)]
     if deltas.right_choice:
-        lines += ["", f"{CHOICE_TITLE}. {BITS_CAPTION}", "", *_markdown(deltas.right_choice)]
+        lines += ["", CHOICE_TITLE, "", *_markdown(deltas.right_choice)]
     gaps = [_line([name, "no result", gap.reason]) for name, gap in deltas.gaps.items()]
     if gaps:
         lines += ["", _line(["run", "", "reason"]), _rule(3), *gaps]
@@ -219,7 +227,7 @@ def _bits_table(deltas: DeltaTable) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
-        caption=BITS_CAPTION if deltas.right_choice else None,
+        caption=bits_caption(deltas),
         caption_justify="left",
     )
     chosen = {row.comparison: row for row in deltas.right_choice if row.task == stats.MACRO}

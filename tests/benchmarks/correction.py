@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.correction --rounds 400
     python -m tests.benchmarks.correction --rounds 200 --power --regimes 0 4
+    python -m tests.benchmarks.correction --bound 0.86
 
 Six tasks of 100 documents; runs, noise and documents as in tests/benchmarks/verdicts.py. `noisy` is
 how many times as much the runs of one arm move. Power is that of the rows that have the effect,
@@ -17,13 +18,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from eval.compare import comparison
 from eval.compare.scores import Evaluated
 from eval.deltas import DeltaRow
 from eval.statistics import joint, stats
-from eval.statistics.crossed import Floats
+from eval.statistics.crossed import MANY, Floats
 from tests.benchmarks.verdicts import DOCUMENTS, TASKS, table
 from tests.support.invented_arms import of_scores
 
@@ -67,6 +69,7 @@ class Effect:
 
 
 NONE = Effect()
+_BOUND_DRAWS = 400_000
 _ALONE, _TRIED = 0.86, 400
 """Share of rows whose interval alone finds an effect, and tables from which it is taken."""
 REGIMES = (
@@ -159,6 +162,30 @@ def measure(regime: Regime, effect: Effect, rounds: int, seed: int = 0) -> Found
     return Found(false / rounds, *macro[:3], *tasks[:3], macro[3], tasks[3])
 
 
+def bound(alone: float, df: float = MANY, arms: int = 4) -> tuple[float, float]:
+    """Share of macro rows that Dunnett's test finds at the full 5%, if intervals find `alone`.
+
+    No task row takes a part of the 5%, arms vary alike, and their variance is known by `df` degrees
+    of freedom: one arm with the effect, and all of them, by steps (Dunnett, A multiple comparison
+    procedure for comparing several treatments with a control (1955)).
+    """
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 1, (_BOUND_DRAWS, arms))
+    scales = np.sqrt(rng.chisquare(df, (_BOUND_DRAWS, 1)) / df)
+    null = (z[:, 1:] - z[:, :1]) / np.sqrt(2)
+    sizes = np.abs(null / scales)
+    edges = [float(np.quantile(sizes[:, :k].max(1), 0.95)) for k in range(arms - 1, 0, -1)]
+
+    def found(shift: float) -> Floats:
+        moved: Floats = np.abs((null + shift) / scales)
+        return moved
+
+    effect = brentq(lambda shift: np.mean(found(shift)[:, 0] > edges[-1]) - alone, 0, 30)
+    one = float(np.mean(found(effect)[:, 0] > edges[0]))
+    ordered = -np.sort(-found(effect), axis=1)
+    return one, float(np.mean(np.cumprod(ordered > edges, axis=1)))
+
+
 def _share(said: Sequence[bool]) -> float:
     return float(np.mean(said)) if said else math.nan
 
@@ -171,7 +198,13 @@ def main() -> None:
     parser.add_argument("--regimes", nargs="*", default=range(len(REGIMES)), type=int)
     parser.add_argument("--power", action="store_true")
     parser.add_argument("--one-task", type=float, default=0.0, help="gain of one task of one arm")
+    parser.add_argument("--bound", type=float, help="share that intervals alone find")
     given = parser.parse_args()
+    if given.bound:
+        for name, df in (("known", MANY), ("of three seeds", 6.0), ("of five seeds", 12.0)):
+            one, every = bound(given.bound, df)
+            print(f"variance {name}: found {one:.1%} of one arm, {every:.1%} of all")
+        return
     joint.FLIPS = given.flips
     # No verdict reads it, and it takes a third of the time.
     comparison._detectable = lambda *_: math.nan

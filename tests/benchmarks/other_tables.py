@@ -92,6 +92,7 @@ SHAPES: dict[str, Shape] = {
     "noisy10 2s": Shape(noisy={1: 10}, seeds=2, shared=1),
     "lost2 + noisy": Shape(noisy={1: 10}, lost={2: 2}, shared=1),
     "noisy lost": Shape(noisy={1: 10}, lost={1: 2}),
+    "noisy lost two": Shape(noisy={1: 10}, lost={1: 1}),
     "control lost2 5s": Shape(lost={0: 2}, shared=2, seeds=5),
     "placebos": Shape(
         arms=5,

@@ -298,6 +298,19 @@ def test_what_all_tasks_share_is_not_said_to_be_of_the_task_that_varies_most() -
         )
 
 
+def test_the_conclusion_names_what_an_arm_loses() -> None:
+    before, after = {"day": 0.2, "unit": 0.6, "year": 0.3}, {"day": 0.6, "unit": 0.2, "year": 0.3}
+    one = deltas_of(evaluated("c", before), evaluated("x", after)).conclusion
+    assert "higher in this run on 1 of 3 tasks: day, and some lower in this run on 1 of 3" in one
+    sides = (("c", before), ("x", after), ("y", before))
+    models = [evaluated(arm, rates, seed=seed) for arm, rates in sides for seed in range(3)]
+    assert deltas_of(*models).conclusion.endswith(
+        "Some arm gains detectably on 1 of 3 tasks: day. Some arm is worse on 1 of 3 tasks: unit."
+    )
+    alone = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.6})).conclusion
+    assert "higher in this run on the one task; one training seed" in alone
+
+
 def test_the_conclusion_claims_nothing_where_nothing_changed() -> None:
     same = {"day": 0.3}
     text = deltas_of(evaluated("c", same), evaluated("x", same)).conclusion

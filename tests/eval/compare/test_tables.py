@@ -126,6 +126,8 @@ def test_the_table_of_bits_is_short_and_says_which_tasks_it_lacks() -> None:
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert shown.count("fewer is better") == 1 and "right choice" not in shown
     assert "Bits per byte: none of unit" in shown
+    assert "alone may be the form of answers." in shown
+    assert "alone may be the form of answers." in tables.markdown(table)
     assert f"| x - c | day | 80 | {table.bits[0].reference:.3f} |" in tables.markdown(table)
     plain = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.2}))
     assert plain.bits == [] and "per byte" not in tables.markdown(plain)

@@ -506,6 +506,14 @@ def test_a_condition_that_the_comparison_does_not_name_is_a_gap(tmp_path: Path, 
     assert "synthetic=0.1,seed=3 : no evaluation was found" in text
 
 
+def test_seeds_that_an_arm_lost_and_intervals_without_resamples_are_told_so(
+    tmp_path: Path, world: Any, html: str
+) -> None:
+    with_seeds = words_of(rendered(tmp_path, world))
+    assert "2 to 3 training seeds each" in with_seeds and "resamples" not in with_seeds
+    assert "1 training seed each" in words_of(html) and "resamples" in words_of(html)
+
+
 def test_score_against_ratio_has_every_seed_and_the_means(tmp_path: Path, world: Any) -> None:
     deltas = world[1]["deltas"]
     figure = dict(plots_of(rendered(tmp_path, world))["ratio"])["macro"]
