@@ -32,7 +32,7 @@ from tsqa.teachers.replies.fields import (
     split_labels,
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
-from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
+from tsqa.teachers.replies.judgement_reply import BOTH, begins_with, read_verdict
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
 from tsqa.teachers.replies.stated_answer import (
@@ -73,7 +73,9 @@ _CALCULATES = re.compile(r"[\s*$(\\]*\d[^\n=]{0,99}=")
 _NAMES_RESULT = re.compile(r"[\s*$(\\]*[A-Za-z]\w{0,20} ?= ?[^\n=]*$")
 _THEN = re.compile(r"^[\s*_]*(?:then|next|now|so|and|finally)\b[,:]? ?", re.IGNORECASE)
 _NUMERAL = re.compile(r"\d+(?:[.,]\d+)*")
-_IN_ALL = re.compile(r"\b(?:altogether|in total|in all)\b", re.IGNORECASE)
+_IN_ALL = re.compile(
+    r"\b(?:altogether|together|in total|in all|left|remain(?:s|ing)?)\b", re.IGNORECASE
+)
 _CONCLUDES = re.compile(
     r"[\s*_#]*(?:so|thus|therefore|hence|consequently|in total|altogether|finally|in conclusion"
     r"|(?:the |final |grand )*(?:total|result|sum|answer))\b",
@@ -92,10 +94,18 @@ _VERDICT = re.compile(
 )
 _CONTRADICT = "answers contradict each other"
 _TURNS = re.compile(r"\b(?:but|however|wait|actually|instead|yet|although|though)\b", re.I)
+_CLAIMED = re.compile(
+    r"\b(?:the|this) (?:statement|claim|assertion) is (?:therefore |thus |clearly )?"
+    r"(?P<said>(?:not )?(?:true|false|correct|incorrect))[.!*_\s]*\Z",
+    re.IGNORECASE,
+)
 _CALLED_WRONG = re.compile(
     r"\W{0,4}(?:this|that|it)(?: (?:option|choice|answer|one))? is (?:clearly |simply |just )?"
     r"(?:wrong|incorrect|false|not (?:correct|right|true))\b(?! (?:to|that|for|about|of|in|on)\b)",
     re.IGNORECASE,
+)
+_CONFIDENCE_LINE = re.compile(
+    r"\n[ \t*_#>(-]{0,6}confidence(?: level| score)?[*_]{0,2} ?[:=][^\n]{0,40}\s*\Z", re.IGNORECASE
 )
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:(?:def|class|import|from|return|print|function|const|let|var|public|int|void"
@@ -123,7 +133,9 @@ _UNDECIDED = re.compile(
     r"|depend\w*)\b",
     re.IGNORECASE,
 )
-_ASKS_OR_EXPLAINS = re.compile(r"\?|[\u2713\u2714\u2705\u2611\u2717\u2718\u274c]")
+_ASKS_OR_EXPLAINS = re.compile(
+    r"\?|\b(?:not|false|wrong)\b|[\u2713\u2714\u2705\u2611\u2717\u2718\u274c]"
+)
 """Above the lines that judge options, what they are judged by."""
 _ENDS_IN_NAME = re.compile(
     r"(?P<before>(?:(?:of|among) [^.,!?;:\n]{3,40}, )?the [^.,!?;:\n]{2,150}"
@@ -219,8 +231,8 @@ def _parse(
     asked = question.rpartition("\n")[2]
     if kind != "code" and _is_refused(given, readable, said if not objects else "", asked):
         return ParsedAnswer(error=REFUSAL)
-    if kind == "choice" and fields.get("final"):
-        readable += _other_answers(fields, choices)
+    if kind in ("choice", "number", "boolean") and fields.get("final"):
+        readable += _other_answers(fields, kind, choices)
     if not readable:
         missing = CUT if is_cut else "no answer"
         return ParsedAnswer(error=readings[0].error if readings else missing)
@@ -282,12 +294,19 @@ def _is_refused(
     return any(refuses(text, question) for text in dict.fromkeys(texts))
 
 
-def _other_answers(fields: Mapping[str, list[str]], choices: Sequence[str]) -> list[Reading]:
-    """The options that stand alone as answers beside a final one, which does not correct them."""
+def _other_answers(
+    fields: Mapping[str, list[str]], kind: AnswerKind, choices: Sequence[str]
+) -> list[Reading]:
+    """What stands alone as an answer beside a final one, which does not correct it."""
     if any(takes_back(text, "") for text in fields.get("reasoning", [])):
         return []
-    readings = [read_answer(text, "choice", choices) for text in fields.get("answer", [])]
-    return [reading for reading in readings if reading.is_bare]
+    texts = fields.get("answer", [])
+    readings = [(text, read_answer(text, kind, choices)) for text in texts]
+    return [
+        reading
+        for text, reading in readings
+        if (reading.is_bare if kind == "choice" else not reading.error and _is_alone(text, kind))
+    ]
 
 
 def _is_contradicted(
@@ -308,6 +327,10 @@ def _is_contradicted(
     is_asked = any(map(_ASKS_FOR_WRONG.search, (question, answer)))
     if kind == "choice" and not is_asked and any(map(_CALLED_WRONG.match, explained)):
         return True
+    if kind == "boolean" and not _ASKS_FOR_WRONG.search(question):
+        claimed = [match["said"] for text in explained if (match := _CLAIMED.search(text))]
+        if any(read_verdict(one)[0] != (answer == "yes") for one in claimed):
+            return True
     said = [(text, last_statement(text)) for text in explained]
     kept = [one for text, one in said if one and not _TURNS.search(text, text.rfind(one))]
     concluded = [read_answer(one, kind, choices) for one in kept]
@@ -321,7 +344,9 @@ def _says_opposite(text: str, answer: str, choices: Sequence[str]) -> bool:
     options = {choice.strip(" .").casefold() for choice in choices}
     if options not in ({"true", "false"}, {"yes", "no"}):
         return False
-    verdict, _ = read_verdict(text)
+    verdict, error = read_verdict(text)
+    if error == BOTH:
+        return True
     return verdict is not None and verdict != (answer.strip(" .").casefold() in ("true", "yes"))
 
 
@@ -353,6 +378,8 @@ def _labelled_answer(
         explained = [("reasoning", lead), *pieces]
         extras = {name: [v for n, v in explained if n == name] for name in EXTRAS}
         return {"answer": tagged, "after": [text.rpartition("answer>")[2]], **extras}
+    if kind != "long_text":
+        text = _CONFIDENCE_LINE.sub("", text)
     lead, pieces = split_labels(text)
     lead = OPENER.sub("", lead, count=1)
     lead = lead if kind in ("choice", "long_text") else _answered_in_short(lead)
@@ -472,6 +499,10 @@ def _bare_answer(
         return ("", "") if is_torn else (text, "")
     working, marker, final = text.rpartition("####")
     if marker:
+        marked = [part.strip().partition("\n")[0] for part in text.split("####")[1:]]
+        alone = [one for one in marked if kind == "number" and _is_alone(one, kind)]
+        if len(set(classify_answers(alone, kind))) > 1:
+            return "", ""
         answer, rest = _first_line(final, is_torn, kind)
         return answer, rest or working.strip()
     if boxed_content(text):
@@ -506,7 +537,9 @@ def _bare_answer(
             return likely, "\n".join(other for other in lines if other != likely)
     if first.rstrip(" \t*_").endswith(":"):  # it announces what is below it
         return (kind == "short_text" and _listed_answer(text.strip())) or ("", "")
-    return (first, rest.strip()) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
+    listed = _listed_answer(text.strip()) if kind == "short_text" else None
+    first, rest = listed or (first, rest.strip())
+    return (first, rest) if len(first.split()) <= _MAX_BARE_WORDS else ("", "")
 
 
 def _judged_right(text: str, choices: Sequence[str]) -> str:
@@ -514,7 +547,7 @@ def _judged_right(text: str, choices: Sequence[str]) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if any(map(_ASKS_OR_EXPLAINS.search, lines[: -len(choices)])):
         return ""
-    lines = [_MARK_FIRST.sub(r"\1 \3 \2", line) for line in lines]
+    lines = [_MARK_FIRST.sub(r"\1 \3 \2", line.strip().strip("|")) for line in lines]
     judged = [_JUDGED.fullmatch(line) for line in lines[-len(choices) :]]
     letters = [match["letter"] for match in judged if match]
     if len(choices) < 3 or letters != list(LETTERS[: len(choices)]):
@@ -523,7 +556,7 @@ def _judged_right(text: str, choices: Sequence[str]) -> str:
     if any(_UNDECIDED.search(match["after"] or "") for match in found):
         return ""
     texts = zip(
-        (match["text"].strip(" *_:.)-\u2013\u2014") for match in found), choices, strict=True
+        (match["text"].strip(" |*_:.)-\u2013\u2014") for match in found), choices, strict=True
     )
     if any(said and find_option(said, choices) != choices.index(one) for said, one in texts):
         return ""
@@ -600,7 +633,8 @@ def _after_list(text: str) -> str:
     steps = [_ITEM.sub("", line) for line in items if _EQUALS.search(line)]
     if not below:
         last = _ITEM.sub("", items[-1])
-        return "" if _CHECKS.match(last) else last
+        is_result = any(sign.search(last) for sign in (_EQUALS, _IN_ALL)) or _CONCLUDES.match(last)
+        return last if is_result and not _CHECKS.match(last) else ""
     values = {line: read_answer(line, "number", []).answer for line in below}
     last = next((line for line in reversed(below) if values[line]), "")
     is_step = any(sign.match(last) for sign in (_CALCULATES, _NAMES_RESULT))
@@ -642,7 +676,10 @@ def _likely_line(lines: Sequence[str], kind: AnswerKind, choices: Sequence[str])
     readable = [line for line, reading in readings.items() if not reading.error]
     if kind != "choice":
         return _likely_value(lines, readable, kind) if readable else None
-    likely = [line for line in readable if readings[line].is_bare] or readable
+    likely = [line for line in readable if readings[line].is_bare]
+    if readable and not likely:  # lines that begin with other options look at each in turn
+        readings |= {line: read_answer(line, kind, choices) for line in lines if line not in again}
+        likely = [line for line, reading in readings.items() if not reading.error]
     if len({readings[line].index for line in likely}) > 1:
         return ""
     return likely[0] if likely else "" if again else None
