@@ -45,8 +45,8 @@ _MISREAD = re.compile(
 )
 _VECTOR = re.compile(r"\\(?:vec|mathbf)\b")
 _SET = re.compile(r"\A\{([^{}\\]*,[^{}]*)\}\Z")
-_UNFINISHED = re.compile(r"[+*/^=<>]\s*$|\.\s*\.|\b0[xbo][0-9a-fA-F]")
-"""Ends where something is to follow, leaves digits to be imagined, or is of a program."""
+_UNFINISHED = re.compile(r"[+*/^=<>]\s*$|\.\s*\.|\b0[xbo][0-9a-fA-F]|->")
+"""Ends where something is to follow, leaves digits to be imagined, is of a program or an arrow."""
 _VARIABLE = re.compile(r"(?<=\d)\s*[a-df-hj-zA-DF-HJ-Z](?![a-zA-Z(])")
 _NAME = re.compile(r"\\?[a-zA-Z]+")
 _AS_LATEX = str.maketrans(

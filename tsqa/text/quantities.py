@@ -75,6 +75,7 @@ _PLAIN = re.compile(r"\d{1,9}(?: ?(?P<unit>[^\s\d.,;:!?-]{1,15}))?[.!]?", re.IGN
 """A whole number and at most one word: what points and commas mean depends on the language."""
 _LABELLED = re.compile(r"[A-Za-z][A-Za-z ]{0,40}[:=] ?$")
 _POWER = r"(?: ?(?:[x\u00d7*\u00b7]|\\times|\\cdot) ?10 ?\^ ?\{?[-+]?\d{1,4}\}?)?"
+_RATE = re.compile(r"^ ?/ ?(?=[A-Za-z])")
 _LITERAL = re.compile(rf"(?<![\w.,/:^-])[-+]?{_SYMBOL}? ?[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+){_POWER}")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _RANGE = re.compile(rf"(?:{WHOLE}|\d+\.\d+) ?(?:[-\u2010-\u2015~]|to) ?(?:{WHOLE}|\d+\.\d+)")
@@ -181,6 +182,7 @@ def _read_whole(text: str, in_sentence: bool = False) -> tuple[Fraction, str, st
     if taken is None:
         return None
     value, shown, tail, is_word = taken
+    tail = _RATE.sub(" per ", tail) if currency else tail
     if value < 1 and _SHARE_OF.match(tail):
         return None
     unit = read_unit(tail, in_sentence, is_word)

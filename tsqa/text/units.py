@@ -104,9 +104,9 @@ _VARIABLES = re.compile(r"[xyz]{2,4}|[abckmnpt][xy]|ab|ac|bc|abc|pq|mn|uv|d[xyt]
 _TIME_OR_RANK = re.compile(r"(?:st|nd|rd|th|s|k|pm|am|p\.?m|a\.?m)\b", re.IGNORECASE)
 _SAME_UNITS = {
     "%": "percent per-cent pct percentage",
-    "dollar": "$ dollars usd us-dollars us-dollar bucks buck",
-    "euro": "\u20ac euros eur",
-    "pound": "\u00a3 gbp",
+    "dollar": "$ dollars usd USD us-dollars us-dollar bucks buck",
+    "euro": "\u20ac euros eur EUR",
+    "pound": "\u00a3 gbp GBP",
     "cent": "cents \u00a2",
     "\u00b0c": "\u2103 \u00b0C \u00b0-C celsius degrees-celsius degree-celsius degrees-c degrees-C",
     "\u00b0f": "\u2109 \u00b0F \u00b0-F fahrenheit degrees-fahrenheit degrees-f degrees-F",
@@ -118,6 +118,7 @@ _SAME_UNITS = {
     "mm": "millimetre millimetres millimeter millimeters MM",
     "kg": "kilogram kilograms kilo kilos Kg KG kgs",
     "g": "gram grams gm gms",
+    "lb": "lbs",
     "mg": "milligram milligrams",
     "l": "L litre litres liter liters",
     "ml": "mL millilitre millilitres milliliter milliliters ML",

@@ -14,7 +14,7 @@ from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
 from tsqa.teachers.replies.choice import choose
 from tsqa.teachers.replies.fields import BLANK, repeats
-from tsqa.teachers.replies.judgement_reply import begins_with, read_verdict
+from tsqa.teachers.replies.judgement_reply import BOTH, begins_with, read_verdict
 from tsqa.teachers.replies.stated_answer import (
     TAKES_BACK,
     given_again,
@@ -40,7 +40,7 @@ _UNKNOWN = re.compile(
 _CORRECTION = re.compile(
     r"\b(?:wait|actually|correction|corrected|mistake|mistaken|error|sorry|instead|recheck|re-check"
     r"|rechecking|check again|on second thought|should be|should have been|let me re\w*|let's re\w*"
-    r"|no,|not right|wrong|incorrect|rather)",
+    r"|no,|not right|wrong|incorrect|rather|at first|initially)",
     re.IGNORECASE,
 )
 _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
@@ -97,11 +97,21 @@ _LEFT_OPEN = re.compile(
 )
 """A short answer that only shows where one would stand; a single word may be one."""
 _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
+_PARTS = re.compile(r"\(?a[).]\s*\S.*\(?b[).]\s*\S", re.IGNORECASE | re.DOTALL)
+_UNCOMMITTED = re.compile(
+    r"\A(?:i (?:think|believe|guess|suppose)|(?:i(?:'m| am) )?not sure"
+    r"|(?:maybe|perhaps|probably|possibly)(?=\W+\w)|either\b[^\n]*\bor)\b"
+    r"|,? i (?:think|believe|guess|suppose)\W*\Z|\?\W{0,3}\s+\w|[.!]\s[^\n]*\?\W*\Z"
+    r"|\A(?:see|as) (?:above|below)\b",
+    re.IGNORECASE,
+)
+"""A short answer that says it is not sure, asks, or only points at another place."""
 _RULE = re.compile(r"-{3,}")
 _TEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
 _TEX_INLINE = re.compile(
     r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
 )
+_EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*\}")
 _EQUALS = re.compile(r"(?:= \s*)+")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
@@ -217,6 +227,9 @@ def _read_number(text: str) -> Reading:
         said = said if checked and _TURNS.search(checked[0]) else _CHECKED.sub("", said)
         said = _REASON.sub("", _EMPHASIS.sub("", said))
         said = _NOT_ANOTHER.sub("", said)
+    if _PARTS.match(said):
+        return Reading(error="several numbers")
+    said = _CONFIDENCE.sub("", said)
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
         again = _read_number(_AGAIN.sub("", remarked["again"]))
@@ -267,7 +280,7 @@ def _read_boolean(text: str) -> Reading:
     if verdict is None:
         return Reading(error=error)
     if concluded != begun and begins_with(not verdict, begun):
-        return Reading(error="both yes and no")
+        return Reading(error=BOTH)
     return Reading("yes" if verdict else "no")
 
 
@@ -277,6 +290,8 @@ def _read_words(text: str) -> Reading:
     text = text if "\n" in text else _MARKED.sub("", text)
     if text.casefold() != "answer" and _LEFT_OPEN.fullmatch(text):
         return Reading(error="no answer")
+    if _UNCOMMITTED.search(text):
+        return Reading(error="commits to no answer")
     for before, said in said_instead(text):
         sentence = re.split(r"[.!?](?:\s|$)", said, maxsplit=1)[0]
         is_short = len(sentence.split()) <= _MAX_SHORT_WORDS or len(before.split()) <= 3
@@ -297,7 +312,7 @@ def _concluded(text: str) -> str:
 def _clean(text: str) -> str:
     """A short answer without markdown, LaTeX wrappers, quotes and its final full stop."""
     text = re.sub(r"(?<!\w)\*\*|\*\*(?!\w)", "", text.strip())
-    text = _TEX_TEXT.sub(r"\1", text)
+    text = _TEX_TEXT.sub(r"\1", _EMPTY_BOX.sub("", text))
     text = _TEX_INLINE.sub(lambda match: match[1] or match[2], text)
     for written, meant in ((r"\$", "$"), (r"\%", "%"), ("{,}", ","), (r"\,", " "), (r"\!", "")):
         text = text.replace(written, meant)

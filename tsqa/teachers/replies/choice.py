@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tsqa.teachers.replies.judgement_reply import read_verdict
 from tsqa.text.normalise import normalise
 from tsqa.text.quantities import read_quantity
 
@@ -25,6 +26,8 @@ _OTHER_LETTERS = {
     **dict(zip("\u0623\u0628\u062c\u062f\u0647", LETTERS, strict=False)),
 }
 """Full-width and Arabic; Cyrillic letters look like others of the alphabet, and are not read."""
+
+_VERDICTS = {"yes": True, "true": True, "no": False, "false": False}
 
 _L = "[A-Za-z" + "".join(_OTHER_LETTERS) + "]"
 _NOUN = (
@@ -87,8 +90,9 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _WAVERS = re.compile(
-    r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
-    r"|is also (?:possible|correct|right)|alternatively|no, "
+    r"\b(?:wait|actually|maybe|perhaps|possibly|(?:could|might|may) (?:also )?be"
+    r"|is also (?:possible|correct|right)|alternatively|unless|otherwise"
+    r"|only (?:if|when|for)|depend(?:s|ing)|no, "
     r"|(?:however|but|though),? (?:some|others|many)\b)"
     r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b",
     re.IGNORECASE,
@@ -115,7 +119,8 @@ _NOT_BUT = re.compile(
 _CALLED_WRONG = re.compile(
     r"\W{0,3}(?:(?:is|are|was|were|would be|seems|must be|ist|es|est)\b.{0,14}?"
     r"\b(?:not|wrong|incorrect|false|invalid|falsch|incorrecta|faux|fausse)\b"
-    r"|(?:isn't|cannot|can't|wrong|incorrect|not (?:correct|right)|false"
+    r"|(?:isn't|cannot|can't|(?:wrong|incorrect)(?! (?:answers?|options?|choices?)\b)"
+    r"|not (?:correct|right)|false"
     r"|no(?! (?:doubt|question|matter)\b))\b|[\u274c\u2717\u2718]|\u9519|\u932f|\u4e0d)",
     re.IGNORECASE,
 )
@@ -128,10 +133,21 @@ _CALLED_RIGHT = re.compile(
     r"|(?:\u9009\u9879|\u9879)?\u662f?(?:\u6b63\u786e|\u6b63\u89e3|\u5bf9\u7684)"
     r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
 )
+_DESCRIBES = re.compile(
+    r"\s?,?(?: (?:is|are|was|were|ist|sind|es|est)\b|\u662f)"
+    r"(?! (?:(?:therefore|thus|clearly|definitely|indeed|then|the|my|la|le|die|der|only|single|most"
+    r"|likely|best|correct|right) ){0,4}"
+    r"(?:correct|right|true|answer|best|choice|option|one|it|richtig|korrekt|correct[ao]|correcte"
+    r"|bonne)\b)"
+    r"(?!\u6b63|\u5bf9|\u5c0d|\u7b54)",
+    re.IGNORECASE,
+)
+"""`A is iron`, `B is tempting`: what an option is, where `B is correct` chooses it."""
 _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\u2265]\s?[-(]?\d")
 _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
+_OF_ALL = re.compile(r"\W{0,4}(?:none|neither|(?:all|both) of)\b", re.IGNORECASE)
 _REMARK = re.compile(r" \((?P<inner>[^()\n]*)\)(?P<after>.*)", re.DOTALL)
 _IN_DOUBT = re.compile(
     r"\b(?:not|no|never|eliminated|excluded|ruled out|rejected|discarded|wrong|incorrect|false"
@@ -139,16 +155,17 @@ _IN_DOUBT = re.compile(
     re.IGNORECASE,
 )
 """Of a remark behind a letter, which may say that it is no answer."""
+_OTHERS = r"(?:all )?(?:the )?(?:others?|rest|remaining)\b"
+_OTHERS_ARE_WRONG = re.compile(rf"{_OTHERS}(?!.*\b(?:right|correct|true|better)\b)", re.IGNORECASE)
 _REASONS = re.compile(
-    r"\W{0,3}(?:because|since|as|for|due|given|not|rather than)\b"
-    r"|\W{1,4}(?:all )?(?:the )?(?:others?|rest|remaining)\b",
+    rf"\W{{0,3}}(?:because|since|as|for|due|given|not|rather than)\b|\W{{1,4}}{_OTHERS}",
     re.IGNORECASE,
 )
 _NEXT_LABEL = re.compile(r"[,;.:]\s+[(\[]?(?P<letter>[A-J])(?:[)\]]|\s?[:=(]|\s[\u2013\u2014-]\s)")
 _TURNS = re.compile(
     r"\W{0,3}(?:but|however|yet|although|though)\b(?! (?:not|never|no)\b)", re.IGNORECASE
 )
-_LISTED = re.compile(r"\s*[,;/|\uff0c\u3001]\s*(?P<next>[^,;/|\uff0c\u3001.\n]+)")
+_LISTED = re.compile(r"\s*[,;/|<>=\u2192\uff0c\u3001]\s*(?P<next>[^,;/|<>=\u2192\uff0c\u3001.\n]+)")
 _ASKED = re.compile(r"\W{0,2}[?\uff1f]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and|und|oder|et|ou|y|e)\b|\s?[&/+]\s?[^\W\d_]")
 
@@ -220,13 +237,22 @@ def _choose_by_letter(
     rests = (rest, after) if worded is None else (after,) if remark else ()
     if any(_SECOND.match(text) or _WAVERS.search(text) for text in rests):
         return Choice(error="names two options")
-    if any(map(_CALLED_WRONG.match, rests)):
+    if any(map(_CALLED_WRONG.match, rests)) or _DESCRIBES.match(rest):
         return _choose_by_words(said, choices)
-    if worded not in (None, index):
+    is_otherwise = worded is None and _says_otherwise(rest, choices[index])
+    if is_otherwise or worded not in (None, index):
         return Choice(error="letter and words name different options")
     if worded is None and _is_held(index, choices):
         return Choice(error="a letter that an option holds too")
     return Choice(index, is_bare=is_bare)
+
+
+def _says_otherwise(rest: str, choice: str) -> bool:
+    """Whether the words behind a letter are another number than its option, or `none of these`."""
+    said, own = read_quantity(rest.strip(" .:()-")), read_quantity(choice)
+    is_own = bool(said and own and said.value == own.value)
+    is_other = said is not None and not is_own and said.text not in choice
+    return is_other or bool(_OF_ALL.match(rest))
 
 
 def _doubts(remark: str, index: int, choices: Sequence[str]) -> bool:
@@ -234,7 +260,8 @@ def _doubts(remark: str, index: int, choices: Sequence[str]) -> bool:
     begun = _find_prefix(remark, choices)
     if begun is not None:
         return begun[0] != index
-    return bool(_IN_DOUBT.search(remark)) or _names_another(index, remark, choices)
+    is_doubted = _IN_DOUBT.search(remark) and not _OTHERS_ARE_WRONG.match(remark)
+    return bool(is_doubted) or _names_another(index, remark, choices)
 
 
 def _tells_of_another(index: int, after: str, choices: Sequence[str]) -> bool:
@@ -250,6 +277,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     begun = _find_prefix(said, choices)
     if begun is not None:
         letter = _LETTER_BEHIND.match(begun[1])
+        if _folded(choices[begun[0]]) in _VERDICTS and read_verdict(said)[0] is None:
+            return Choice(error="names no option")
         if letter and begun[0] != letter_index(letter[1]) < len(choices):
             return Choice(error="letter and words name different options")
         if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
@@ -275,6 +304,10 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     if ordinal:
         place = ORDINALS.get(ordinal["nth"].lower(), len(choices) - 1)
         return _choose_by_number(place, ordinal["rest"], choices)
+    verdicts = [_VERDICTS.get(_folded(one)) for one in choices]
+    if {*verdicts} == {True, False} and len(verdicts) == 2:
+        verdict, error = read_verdict(said)
+        return Choice(error=error) if verdict is None else Choice(verdicts.index(verdict))
     right = {letter_index(match["letter"]) for match in _CALLED_RIGHT.finditer(said)}
     if len(right) > 1:
         return Choice(error="names two options")
@@ -292,6 +325,8 @@ def _choose_by_number(index: int, rest: str, choices: Sequence[str]) -> Choice:
         return Choice(error="names no option")
     if held not in (None, index) or worded not in (None, index):
         return Choice(error="letter and words name different options")
+    if _DESCRIBES.match(rest):
+        return Choice(error="says what an option is")
     return _unless_wrong(index, rest)
 
 
@@ -300,7 +335,8 @@ def _unless_wrong(index: int, rest: str) -> Choice:
         return Choice(error="names two options")
     if _CALLED_WRONG.match(rest):
         return Choice(error="says what it is not")
-    if _ASKED.match(rest) and any(map(str.isalnum, rest)):
+    is_asked = _ASKED.match(rest) or rest.rstrip(" *_").endswith("?")
+    if is_asked and any(map(str.isalnum, rest)):
         return Choice(error="asks whether it is an option")
     return Choice(index, is_bare=not any(map(str.isalnum, rest)))
 

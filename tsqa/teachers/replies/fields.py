@@ -41,10 +41,10 @@ _NAMES = {
     "|\u9009\u9879|\u9078\u9805|\u9078\u629e\u80a2|\ubcf4\uae30|\uc120\ud0dd\uc9c0"
     "|\u0627\u0644\u062e\u064a\u0627\u0631\u0627\u062a|\u0935\u093f\u0915\u0932\u094d\u092a",
     "tests": "tests?|unit tests?|test cases?",
-    "final": "(?:my )?final (?:answer|choice|verdict)"
+    "final": "(?:my )?final (?:answer|choice|verdict)|(?:corrected|revised) answer"
     "|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
-    "answer": "answer|ans|the answer|(?:my )?verdict|my (?:answer|choice)|correct answer"
-    "|correct option|correct choice"
+    "answer": "answer|ans|the answer|answer (?:text|letter|option|choice|value)|(?:my )?verdict"
+    "|my (?:answer|choice)|correct answer|correct option|correct choice"
     "|(?:richtige )?antwort"
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
@@ -84,6 +84,8 @@ _LABEL = re.compile(
 _OBJECT = re.compile(
     r"\{\s*(?:(?P<quote>[\"'\u201c])[^\"'\u201c\u201d\n]{1,60}[\"'\u201d]|(?P<bare>\w{1,40}))\s*:"
 )
+_COMMENT = re.compile(r"^[ \t]*//[^\n]*$|(?<=,)[ \t]*(?://[^\n]*$|/\*[^*\n]*\*/)", re.MULTILINE)
+"""Which JSON does not have, and models write."""
 OPENER = re.compile(
     r"\A\s*(?:sure|certainly|of course|okay|absolutely|great|here(?:'s| is| are))\b[^\n]*[:!.]\n",
     re.IGNORECASE,
@@ -149,6 +151,7 @@ def read_objects(text: str, is_cut: bool, is_code: bool = False) -> list[dict[st
     With `is_cut` the properties that the end of the text went through are left out.
     """
     objects: list[dict[str, Any]] = []
+    text = text if is_code else _COMMENT.sub("", text)
     fixed = keep_backslashes(text) if is_code else keep_commands(text)
     decoder = json.JSONDecoder(
         object_pairs_hook=_keep_all,

@@ -74,6 +74,9 @@ def _answer_text(value: object, kind: AnswerKind) -> str:
     if not isinstance(value, dict) or kind in ("code", "long_text"):
         return as_text(value)
     named = {str(key).casefold().strip(" ()."): item for key, item in value.items()}
+    if len(named) > 1 and all(isinstance(item, bool) for item in named.values()):
+        right = [str(key) for key, item in value.items() if item]
+        return right[0] if kind == "choice" and len(right) == 1 else ""
     label, text = "", part_text(value)
     if len(named) == 1:
         [(label, text)] = named.items()

@@ -14,22 +14,19 @@ from tsqa.teachers.replies.fields import (
 )
 from tsqa.teachers.replies.stated_answer import TAKES_BACK, begins_again, said_instead
 
-_THINGS = (
-    r"(?! (?:positives?|negatives?|alarms?|discover(?:y|ies)|teeth|love|north|colou?rs?"
-    r"|friends?|stor(?:y|ies)|statements?)\b)"
+BOTH = "both yes and no"
+_YES, _NO = "yes|true", "no|false"
+_STANDS = (
+    r"(?!\s+(?!(?:it|they|he|she|this|that|these|those|there|we|you|i|the|an?|because|since|as|not"
+    r"|for|in|on|at|by|under|only|but|and|or|if|when|unless|way|yes|no|true|false)\b)\w)"
 )
-"""What is called true or false without being a verdict: `False positives do not matter`."""
-_YES = rf"yes|true{_THINGS}"
-_NO = rf"no|false{_THINGS}"
-_PRONOUN = r"(?:it|they|he|she|this|that|these|those|there|we|you|i|one)\b"
-_SUBJECT = rf"(?! (?!{_PRONOUN})\w+ (?:is|are|was|were|can|could|has|have|does|do|will)\b)"
-"""`No whale is a fish` may say that something is so."""
+"""`No friends`, `No whale is a fish` and `False positives` are no verdicts, `No it is not` is."""
 _END = r"(?=\s*(?:$|[,.;:!\u060c\u0964\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
 _CALLED = r"(?:(?:it|this|that|the (?:statement|answer|claim))(?:'s| is|'d be| would be) )"
 _NOT_TWICE = r"(?! that\b[^.!?\n]*(?:\b(?:not|never|false|untrue|wrong|incorrect)\b|n['\u2019]t\b))"
-_BOTH = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
+OFFERED = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
 _ASKED_AGAIN = re.compile(
-    rf"{_BOTH}[*_)\]]{{0,4}} ?(?:[:?)\]=]|[-\u2013\u2014]{{1,2}})+(?=.*\w)", re.I
+    rf"{OFFERED}[*_)\]]{{0,4}} ?(?:[:?)\]=]|[-\u2013\u2014]{{1,2}})+(?=.*\w)", re.I
 )
 """The two verdicts as a prompt may offer them, and a verdict behind them."""
 _FILLER = re.compile(
@@ -39,17 +36,24 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})|(?P<yes>(?:{_YES})\b"
-    r"|(?:\u0646\u0639\u0645|\u0939\u093e[\u0901\u0902]|s[\u00ed\u00ec]|oui|ja|sim|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
-    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|correct(?=\W*\Z|[.!] ))"
-    rf"|(?P<no>(?:no(?! (?:doubt|question|problem|wonder|matter|worries|one)\b){_SUBJECT}"
-    rf"|false{_THINGS})\b"
-    r"|(?:\u0644\u0627|\u0643\u0644\u0627|\u0928\u0939\u0940\u0902|non|nein|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
+    rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})"
+    rf"|(?:(?:almost )?(?:definitely|certainly|absolutely|clearly|obviously)|of course) not{_END}"
+    rf"|(?P<yes>(?:yes|true{_STANDS})\b|not (?:false|untrue|incorrect|wrong){_END}"
+    r"|(?:\u0646\u0639\u0645|\u0939\u093e[\u0901\u0902]|s[\u00ed\u00ec]|oui|ja|sim|tak|evet|absolutely|definitely|certainly|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
+    rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|(?:correct|right)(?=\W*\Z|[.!] ))"
+    rf"|(?P<no>(?:{_NO})\b{_STANDS}"
+    r"|(?:\u0644\u0627|\u0643\u0644\u0627|\u0928\u0939\u0940\u0902|non|nein|nee|nie|hay\u0131r|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
     rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}|(?:incorrect|wrong)(?=\W*\Z|[.!] )))",
     re.IGNORECASE,
 )
 _PAUSE = re.compile(_END)
-_OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
+_ALSO_OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
+_IF = re.compile(
+    r"\s(?:only )?(?:if|when|unless)\b"
+    r"|\W{1,3}(?:(?:but )?(?:only if|only when|unless|when)|but not)\b",
+    re.IGNORECASE,
+)
+"""Behind a verdict: one on a condition is none."""
 _BESIDE = re.compile(rf"[\s*_,;]{{1,5}}(?:(?P<yes>{_YES})|{_NO})\W*\Z", re.IGNORECASE)
 """`True, false` answers two questions."""
 _BUT = re.compile(r"\A[\W_]*(?:(?:but|aber|mais|pero|ma|mas|\u043d\u043e)\b[\W_]*)?", re.IGNORECASE)
@@ -62,13 +66,18 @@ _CALLED_WRONG = re.compile(
 """Not of a thing: `Yes, it is wrong to lie`."""
 _CALLED_RIGHT = re.compile(rf"[,.:;]? ?{_CALLED}(?:correct|right|true)(?=[.!]*$)", re.IGNORECASE)
 _ALONE = re.compile(
-    rf"[.!\u2026\u3002\u2014\u2013-][\s*_]*(?:(?P<yes>{_YES})|{_NO})[*_]*(?=[.!]|\s*$)",
+    rf"[.!,;\u2026\u3002\u2014\u2013-][\s*_]*(?:(?P<yes>{_YES})|{_NO}|not)[*_]*(?=[.!,;]|\s*$)",
     re.I | re.M,
 )
 """Not behind a question, which an explanation may ask: `Divisible by 2? No.`"""
 _GRADE = re.compile(
-    r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])(?:\s?/\s?5| (?:out )?of (?:5|five))?(?![\d/.,]*\d)"
-    r"(?! ?[-\u2013] ?\d| (?:of|out|to|or|and|steps?|errors?|mistakes?|problems?|flaws?)\b)",
+    r"(?:(?:score|grade): )?[*_ ]{0,4}([1-5])[*_]{0,2}(?:\s?/\s?5| (?:out )?of (?:5|five))?"
+    r"(?!\s?[-=]{0,2}[%+>\u2192\u279c])(?=\W*(?:\Z|[^\W\d]))(?!\W*or\b)"
+    r"(?! (?:of|out|to|and|if|unless|when|minus|plus|steps?|errors?|mistakes?|problems?|flaws?)\b)",
+    re.IGNORECASE,
+)
+_REGRADES = re.compile(
+    r"\b(?:(?:no,|wait|actually|or rather|make that|correction)[^\n]*[1-5]|to [1-5]\b)",
     re.IGNORECASE,
 )
 _ROW = re.compile(r"\|?(?P<key>[^|]+)\|(?P<value>[^|]+)(?:\|(?!\W*\d)[^|]*)?\|?")
@@ -89,7 +98,9 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     rest, verdict = text[found.end() :], bool(found["yes"])
     if _ASKED.match(rest):
         return None, "asks whether it is so"
-    is_offered = _OFFERED.match(rest)
+    if _IF.match(rest):
+        return None, "says so on a condition"
+    is_offered = _ALSO_OFFERED.match(rest)
     is_contrary = (_CALLED_WRONG if verdict else _CALLED_RIGHT).match(rest)
     beside = _BESIDE.match(rest)
     others = (*_ALONE.finditer(rest), *([beside] if beside else []))
@@ -99,7 +110,7 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     is_alone = also is not None and not any(map(str.isalnum, said[also.end() :]))
     is_both = also is not None and is_alone and bool(also["yes"]) != verdict
     if is_offered or is_contrary or is_both or alone - {verdict}:
-        return None, "both yes and no"
+        return None, BOTH
     for _, said in said_instead(text):
         other = _VERDICT.match(_FILLER.sub("", said.strip(), count=1))
         if other and bool(other["yes"]) != verdict:
@@ -122,7 +133,7 @@ def parse_judgement(text: str, finish_reason: str) -> Mapping[str, int] | None:
     for key, value in _read_pairs(text, finish_reason):
         criterion = re.sub(r"[^a-z]", "", key.lower())
         match = _GRADE.match(value.strip())
-        if criterion in CRITERIA and match:
+        if criterion in CRITERIA and match and not _REGRADES.search(value):
             grade = int(match[1])
             if grades.setdefault(criterion, grade) != grade:
                 return None  # which of two holds, nobody knows
@@ -142,7 +153,7 @@ def parse_sameness(text: str, finish_reason: str) -> bool | None:
 
 
 def _is_same(key: str) -> bool:
-    return re.sub(r"[^a-z]", "", re.sub(_BOTH, "", key.lower())) == "same"
+    return re.sub(r"[^a-z]", "", re.sub(OFFERED, "", key.lower())) == "same"
 
 
 def _read_pairs(text: str, finish_reason: str) -> list[tuple[str, str]]:

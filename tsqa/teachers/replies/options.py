@@ -38,6 +38,9 @@ _INLINE = (
     re.compile(r"(?P<closed>(?<![A-Za-z.])[A-Z])\.(?=[\u3040-\u9fff])"),
     re.compile(rf"(?P<closed>[A-Z{_CIRCLED}])[\u3001\uff0e\uff1a]\s*(?=\S)"),
 )
+_GLUED = re.compile(
+    r"^\W?A[.)] .*[\s,;]\(?B[.)] |^\W?B[.)] .*[\s,;]\(?C[.)] |^\W?C[.)] .*[\s,;]\(?D[.)] "
+)
 _BULLET = re.compile(r"^[-*+\u2022\u25e6\u25aa][ \t]+|^\[[ xX\u2713\u2714]?\][ \t]*")
 _MARK_OF_RIGHT = re.compile(
     r"\s*(?:[(\[](?:the )?(?:(?:in)?correct|wrong|right)(?: answer| option| choice)?[)\]]"
@@ -140,6 +143,8 @@ def read_options(value: object) -> Options:
         labels.append(label)
         texts.append(" ".join(text.split()))
     error = ""
+    if any(map(_GLUED.search, texts)) and not any(labels):
+        return Options(texts, "two options in one")
     if not any(labels):
         texts, error = _without_letters(texts)
     elif len(_places(labels)) != len(labels):

@@ -30,6 +30,7 @@ from tsqa.teachers.replies.fields import (
     split_labels,
 )
 from tsqa.teachers.replies.json_objects import is_other_object, known_objects, unnested
+from tsqa.teachers.replies.judgement_reply import OFFERED
 from tsqa.teachers.replies.option_references import names_others
 from tsqa.teachers.replies.options import Options, are_letters, read_options, split_options
 from tsqa.teachers.replies.stated_answer import last_statement
@@ -56,6 +57,25 @@ _ENDS_TALKING = re.compile(
     r"|would you like (?:me to|another (?:question|one|example|problem)|a hint)\b|(?:is there"
     r"|do you need) anything else\b"
     r"|this question (?:tests|requires|is designed|assesses|keeps|follows)\b)[^\n]*\Z",
+    re.IGNORECASE,
+)
+_OPENER = re.compile(
+    r"\A(?:sure|certainly|of course|okay|great|absolutely)[,!] here(?:'s| is)"
+    r"[^?:.!\n]{0,60}[:.!]\s+",
+    re.IGNORECASE,
+)
+_ABOUT_IT = re.compile(
+    r"(?:\n\W{0,4}(?:difficulty|topic|subject|grade|skill|category)(?: level)?\W{0,4}:"
+    r"[^\n]{0,60})+\Z",
+    re.IGNORECASE,
+)
+"""What a teacher notes below a question."""
+_TOLD = re.compile(
+    r"(?:\?[\s*_]*[(=]?|[.!]\s*[*_]{0,2}\()\s*(?P<said>[^()?\s]+(?: [^()?\s]+){0,2})\)?[\s.*_]*\Z"
+)
+"""`What is 3 + 4? 7`, `Is a whale a fish? (No)`."""
+_ANSWER_BEHIND = re.compile(
+    rf"[?.]\W{{0,4}}(?:correct |right )?answer\W{{0,3}}:(?!\W*{OFFERED})\W{{0,4}}[^\W_]",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"\u201c\u201e](?P<inner>[^\"\u201c\u201d]+)[\"\u201d\u201c]")
@@ -104,7 +124,7 @@ def parse_question(
     if unfit or asks_nothing(parsed.question, parsed.choices):
         error = unfit or REFUSAL
     if not error:
-        error = _runs_on(parsed.question, kind, is_field=bool(objects))
+        error = _runs_on(parsed.question, kind, parsed.choices, is_field=bool(objects))
     if is_cut and error.startswith("no "):
         error = CUT
     return _visible(replace(parsed, error=error)) if unfit else replace(parsed, error=error)
@@ -112,7 +132,7 @@ def parse_question(
 
 def _undressed(text: str) -> str:
     """A question without what an assistant says to whoever asked, quotes or a block's marks."""
-    text = _ENDS_TALKING.sub("", text).rstrip()
+    text = _ABOUT_IT.sub("", _ENDS_TALKING.sub("", _OPENER.sub("", text)).rstrip())
     lines = text.split("\n")
     if all(line.startswith(">") for line in lines if line):
         text = "\n".join(line.removeprefix(">").strip() for line in lines)
@@ -185,13 +205,16 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
     return ""
 
 
-def _runs_on(question: str, kind: AnswerKind, *, is_field: bool) -> str:
+def _runs_on(question: str, kind: AnswerKind, choices: list[str], *, is_field: bool) -> str:
     """Why a question holds more than itself, such as its answer; `is_field`: of a JSON object."""
-    if (_ANSWER_LINE if is_field else _RUNS_ON).search(question):
+    if (_ANSWER_LINE if is_field else _RUNS_ON).search(question) or _ANSWER_BEHIND.search(question):
         return "runs into the next field"
     asked, mark, after = question.rpartition("?")
-    stated = last_statement(after) if mark and asked else ""
-    is_told = kind in ("number", "boolean") and stated and not read_answer(stated, kind, []).error
+    told = _TOLD.search(question)
+    stated = [told["said"] if told else "", last_statement(after) if mark and asked else ""]
+    is_told = kind in ("choice", "number", "boolean") and any(
+        one and not read_answer(one, kind, choices).error for one in stated
+    )
     return "states its answer" if is_told else ""
 
 

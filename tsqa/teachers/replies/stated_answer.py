@@ -18,8 +18,9 @@ TAKES_BACK = "takes its answer back"
 
 _BY_THE_WAY = r"(?: also| thus| therefore| clearly| indeed| definitely| most likely| daher)?"
 CUE = re.compile(
-    r"(?P<en>\b(?:answer|option|choice)(?: choice| here| to (?:this|the) question)?"
-    rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b:?|\bfinal answer ?[:\uff1a]"
+    r"(?P<en>\b(?:answer|option|choice|letter)(?: choice| here| to (?:this|the) question)?"
+    rf" (?:is|would be|must be|should be|has to be){_BY_THE_WAY}\b"
+    r"(?! (?:in)?correct\b| right\b| wrong\b):?|\bfinal answer ?[:\uff1a]"
     r"|(?P<label>(?<=[.!?] )[*_]{0,2}answer ?[:\uff1a]))"
     r"|(?P<de>\b(?:antwort|antwortm\u00f6glichkeit|l\u00f6sung|option) (?:ist|lautet|w\u00e4re)\b"
     r"(?: also| daher| somit)?:?)"
@@ -53,7 +54,7 @@ CUE = re.compile(
     r"|(?P<zh>(?:\u7b54\u6848|\u6b63\u786e\u9009\u9879|\u6b63\u78ba\u9078\u9805)"
     r"(?:\u5e94\u8be5|\u61c9\u8a72|\u5e94|\u61c9)?(?:\u662f|\u4e3a|\u70ba|\u9009|\u9078"
     r"|[:\uff1a])[:\uff1a]? ?"
-    r"|(?:[\u672c\u6b64]\u9898|\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94|\u61c9|^)\u5e94?[\u9009\u9078]"
+    r"|(?:[\u672c\u6b64]\u9898|\u6545|\u6240\u4ee5|\u56e0\u6b64|\u5e94\u8be5|\u5e94|\u61c9|[\uff0c\u3002,]|^)\u5e94?[\u9009\u9078]"
     r"\u62e9?[:\uff1a]? ?(?=[(\uff08]?[A-Z]))",
     re.IGNORECASE,
 )
@@ -67,6 +68,7 @@ _STEMS = (
         "answer",
         "option",
         "choice",
+        "letter",
         "antwort",
         "l\u00f6sung",
         "respuesta",
@@ -106,6 +108,7 @@ _STEMS = (
 """Of which each cue holds one: most of a long text has none, and `CUE` is slow to say so."""
 _NOT_MEANT = re.compile(
     r"(?:\b(?:wrong|incorrect|false|worst|bad|tempting|possible|plausible|least likely|unlikely"
+    r"|first|second|third|fourth|fifth|last"
     r"|not the(?: \w+)?|not a|falsche"
     r"|incorrecta|mauvaise|if|whether"
     r"|unless|suppose|assuming|wenn|falls|(?:might|may|could|many|most|some|people|tempting to"
@@ -121,6 +124,7 @@ _SUPPOSED = re.compile(
     r"[^.!?\n]{0,80}$",
     re.IGNORECASE,
 )
+_ZH_IF = re.compile("(?:\u5982\u679c|\u5047\u5982|\u5047\u8bbe|\u82e5)[^\u3002\n]*$")
 _WOULD_BE = re.compile(r"\b(?:would be|w\u00e4re|ser\u00eda|serait)\b", re.IGNORECASE)
 """`If it were cold, the answer would be B` gives none."""
 _TAKEN_BACK = re.compile(
@@ -132,6 +136,7 @@ _TAKEN_BACK = re.compile(
     r"|i (?:have |just )*(?:made (?:a|an|my) |see (?:a|an|my) |noticed? (?:a|an|my) )"
     r"(?:\w+ )?(?:mistake|error)(?! in (?:the|a|his|her|their)\b)"
     r"|let me correct\b|moment mal\b|korrektur ?:|correcci\u00f3n ?:"
+    r"|or (?:maybe|perhaps|possibly)\b"
     r"|\u7b49\u7b49|\u7b49\u4e00\u4e0b|\u4e0d\u5bf9[\uff0c\u3002]|\u66f4\u6b63[\uff1a:])",
     re.IGNORECASE,
 )
@@ -204,7 +209,8 @@ def _cues(text: str) -> list[re.Match[str]]:
     return [
         cue
         for cue in _all_cues(text)
-        if not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
+        if not (cue["zh"] and _ZH_IF.search(text, max(0, cue.start() - 60), cue.start()))
+        and not _NOT_MEANT.search(text, max(0, cue.start() - 40), cue.start())
         and not (
             _WOULD_BE.search(cue[0])
             and _SUPPOSED.search(text[max(0, cue.start() - 250) : cue.start()])
