@@ -471,8 +471,8 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
         )
         if position not in used and word not in slots.template
     )
-    there = 1 - lacking / sum(map(len, slots.wholes))
-    return there * held / (told + others), first, last
+    kept = 1 - lacking / sum(map(len, slots.wholes))
+    return kept * held / (told + others), first, last
 
 
 def _common(

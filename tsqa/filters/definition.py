@@ -102,7 +102,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    16,
+    17,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),
