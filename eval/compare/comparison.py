@@ -26,6 +26,7 @@ from eval.compare.ratio_axis import RatioAxis, fit_axis
 from eval.compare.scores import (
     Conditions,
     Evaluated,
+    is_copy,
     scored_alike,
     scored_by,
     task_scores,
@@ -107,11 +108,14 @@ def compare(
 ) -> DeltaTable:
     """Scores, one row per comparison and task, and the conclusion.
 
-    `gaps`: runs without results, named and never counted. `seed_spread`: standard deviation of a
-    score between seeds, a share, where no arm shows it. `limit`: eval.limit. `notes` join the
-    caveat. `kinship` splits the macro average by seeded families, `near` by the nearest document.
+    `gaps`: runs without results, named and never counted, as copies under another seed are.
+    `seed_spread`: standard deviation of a score between seeds, a share, where no arm shows it.
+    `limit`: eval.limit. `notes` join the caveat. `kinship` splits the macro average by seeded
+    families, `near` by the nearest document.
     """
-    averages, gaps = {n: list(tasks) for n, tasks in (macros or {}).items()}, dict(gaps or {})
+    averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
+    models, copies = _without_copies(models)
+    gaps = {**(gaps or {}), **copies}
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
@@ -146,6 +150,23 @@ def compare(
         nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
     return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
+
+
+def _without_copies(models: Sequence[Evaluated]) -> tuple[list[Evaluated], dict[str, Gap]]:
+    """Without runs that answer as a lower seed of their condition does, and these.
+
+    They say nothing of the spread between seeds: counted, seeds would seem not to differ.
+    """
+    kept: list[Evaluated] = []
+    copies = {}
+    for model in sorted(models, key=lambda one: one.seed or 0):
+        first = next((one for one in kept if is_copy(one, model)), None)
+        if first is None:
+            kept.append(model)
+        else:
+            reason = f"it answers every document as {first.name} does, so it is no further seed"
+            copies[model.name] = Gap(model.condition, reason)
+    return [model for model in models if any(model is one for one in kept)], copies
 
 
 @dataclass(frozen=True)

@@ -105,16 +105,16 @@ def spreads_of(
 
 
 def _firsts(conditions: Conditions) -> dict[str, str]:
-    """Arm -> the first that scores every document as it does, under every seed; itself mostly.
+    """Arm -> the first that scores every document as it does, under its seeds; itself mostly.
 
     Two such arms are one draw of what seeds do: counted twice, seeds would seem to differ less.
     """
     firsts: dict[str, str] = {}
-    for name, own in conditions.items():
+    for name, own in sorted(conditions.items(), key=lambda one: -len(one[1])):
         same = (
             other
             for other in dict.fromkeys(firsts.values())
-            if conditions[other].keys() == own.keys()
+            if conditions[other].keys() >= own.keys()
             and all(scored_alike(model, conditions[other][s]) for s, model in own.items())
         )
         firsts[name] = next(same, name)
@@ -286,7 +286,8 @@ def best_notes(
     """How much of the best arm's lead over the other arms is chance, where there are several.
 
     Shrunk to the arms' mean by the share of their variance that noise explains (Efron and Morris,
-    Stein's estimation rule and its competitors (1973), its empirical Bayes form).
+    Stein's estimation rule and its competitors (1973), its empirical Bayes form); an arm whose
+    seeds differ more counts less in the mean, and is shrunk more.
     """
     seeds = list(conditions[control])
     beside = {control, *(placebo for _, placebo in placebos_of(list(conditions), control))}
@@ -299,10 +300,15 @@ def best_notes(
         covariance = covariance + np.eye(len(arms)) * spread**2
     reference = math.fsum(conditions[control][s].macro for s in seeds) / len(seeds)
     noise = float(np.trace(covariance) - covariance.sum() / len(arms)) / (len(arms) - 1)
-    observed = float(np.var(scores, ddof=1))
-    kept = max(0.0, 1 - noise / observed) if observed > 0 else 1.0
+    noises = np.full(len(arms), max(noise, 1e-12))
+    for arm, name in enumerate(arms):
+        if own := spreads.noisy.get(name, {}).get(stats.MACRO):
+            noises[arm] = max(noise, own.variance / len(seeds))
+    apart = max(0.0, float(np.var(scores, ddof=1)) - noise)
+    centre = float(np.average(scores, weights=1 / (apart + noises)))
     best = int(np.argmax(scores))
-    shrunk = float(scores.mean() + kept * (scores[best] - scores.mean())) - reference
+    kept = apart / (apart + noises[best])
+    shrunk = centre + kept * (scores[best] - centre) - reference
     delta = float(scores[best]) - reference
     if delta - shrunk >= _WORTH_SAYING:
         known = "" if len(seeds) > 1 or spread else ", by the chance of documents alone"

@@ -9,7 +9,7 @@ A task is
   `not_checked`   if nothing was found, but nothing looked into some source for its documents;
   `clean`         if every tokenized source of every compared model and of its ancestors was looked
                   through, and holds none.
-What a model of the hub was trained on is known to nobody here; it counts for nothing.
+What a pretrained model read before is known to nobody here: it counts for nothing, and is said.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from typing import Literal
 
 from eval.deltas import Contamination
 from eval.lineage.copies import Copies
-from eval.lineage.sources import Checks, TokenSource, dropped_by, sources_of, tasks_of
+from eval.lineage.sources import (
+    Checks,
+    TokenSource,
+    dropped_by,
+    is_pretrained,
+    sources_of,
+    tasks_of,
+)
 from eval.results import DOCUMENTS, columns_of
 from tsqa.curated.files import REJECTED, read_rows
 from tsqa.recipe import Recipe, arms_of
@@ -59,8 +66,16 @@ def conditions_of(recipe: Recipe, inputs: Mapping[Role, Artifact]) -> dict[str, 
     return conditions
 
 
-def declared_notes(conditions: Mapping[str, Sequence[Artifact]]) -> list[str]:
+def unseen_notes(conditions: Mapping[str, Sequence[Artifact]]) -> list[str]:
     """Which of the compared models and their ancestors were trained elsewhere, unseen."""
+    notes = []
+    pretrained = [name for name, several in conditions.items() if any(map(is_pretrained, several))]
+    if pretrained:
+        whose = "All models" if len(pretrained) == len(conditions) else ", ".join(pretrained)
+        notes.append(
+            f"{whose}: begun from a pretrained model. What that one read before is not known, and "
+            f"contamination says nothing of it."
+        )
     named = {
         source.owner or condition: None
         for condition, evaluations in conditions.items()
@@ -68,13 +83,13 @@ def declared_notes(conditions: Mapping[str, Sequence[Artifact]]) -> list[str]:
         for source in sources_of(evaluation)
         if source.is_declared
     }
-    if not named:
-        return []
-    they, them = ("they", "them") if len(named) > 1 else ("it", "it")
-    return [
-        f"Trained elsewhere: {', '.join(named)}. What {they} read is declared by the recipe, not "
-        f"seen here; so is what contamination says of {them}."
-    ]
+    if named:
+        they, them = ("they", "them") if len(named) > 1 else ("it", "it")
+        notes.append(
+            f"Trained elsewhere: {', '.join(named)}. What {they} read is declared by the recipe, "
+            f"not seen here; so is what contamination says of {them}."
+        )
+    return notes
 
 
 def contamination(

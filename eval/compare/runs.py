@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.compare.comparison import ALLOWABLE, ASKED_BY, TASK_FILES, compare
-from eval.compare.contamination import contamination, declared_notes
+from eval.compare.contamination import contamination, unseen_notes
 from eval.compare.scores import Evaluated, read
 from eval.compare.stage import read_deltas
 from eval.deltas import Contamination, DeltaTable, Gap
@@ -175,7 +175,7 @@ def compare_runs(
         seed_spread=None if spread is None else spread / 100,
         by_documents=rules.get("macro") == "documents",
         limit=max(limits, default=None),
-        notes=[*notes, *stems_notes(evaluations), *declared_notes(by_condition)],
+        notes=[*notes, *stems_notes(evaluations), *unseen_notes(by_condition)],
         kinship=kinship(by_condition, tasks, rules.get("families", {})),
         near=nearness(by_condition),
     )

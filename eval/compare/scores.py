@@ -117,6 +117,20 @@ def scored_alike(one: Evaluated, two: Evaluated) -> bool:
     )
 
 
+def is_copy(one: Evaluated, two: Evaluated) -> bool:
+    """Whether they are one model under two seeds of an arm, by what they answer.
+
+    Two runs hardly answer every document alike, unless all answers are right or all are wrong;
+    and their bits per byte, where there are any, never agree.
+    """
+    if one.condition != two.condition or one.seed in (None, two.seed):
+        return False
+    values = [scored.values for scored in (*one.scores.values(), *one.bits.values())]
+    by_bits = replace(one, scores=one.bits), replace(two, scores=two.bits)
+    is_told = any(v.size and np.ptp(v) > 0 for v in values)
+    return is_told and scored_alike(one, two) and scored_alike(*by_bits)
+
+
 def weigh_macro(model: Evaluated) -> Evaluated:
     """The model, its macro average weighing tasks by their documents."""
     weights = weights_of({task: one.n for task, one in model.tasks.items()}, True)

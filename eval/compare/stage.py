@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.compare.comparison import compare
-from eval.compare.contamination import conditions_of, declared_notes, of_recipe
+from eval.compare.contamination import conditions_of, of_recipe, unseen_notes
 from eval.compare.ratio_axis import RatioAxis, ratio_axis
 from eval.compare.scores import Evaluated, read
 from eval.compare.tables import write_csv
@@ -44,7 +44,7 @@ def run(context: StageContext) -> dict[str, object]:
         gaps={name: Gap(arms[name].condition, "not evaluated") for name in missing},
         axis=ratio_axis(recipe),
         contamination=of_recipe(recipe, context.inputs),
-        notes=declared_notes(conditions),
+        notes=unseen_notes(conditions),
         kin=kinship(conditions, models[0].tasks, recipe.seeds.families if recipe.seeds else {}),
         near=nearness(conditions, _embedder(context)),
     )

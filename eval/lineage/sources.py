@@ -46,6 +46,15 @@ def sources_of(evaluation: Artifact) -> list[TokenSource]:
     return list({(s.owner, s.name): s for s in found}.values())
 
 
+def is_pretrained(evaluation: Artifact) -> bool:
+    """Whether the model's first weights were made by no recipe: what they read is not known."""
+    made: Artifact | None = evaluation
+    while made and not (made.manifest.config.get("model") or {}).get("path"):
+        trained = made.manifest.inputs.get("model")
+        made = store_of(evaluation).find("train", trained) if trained else None
+    return made is not None
+
+
 def _walk(store: Store, artifact: Artifact, owner: str) -> Iterator[TokenSource]:
     """The sources that reach an artifact of `owner`."""
     undrawn = _undrawn(artifact)

@@ -54,7 +54,7 @@ class MicroBatch:
     sources: torch.Tensor
     """(rows) int64: number of the source in the plan."""
     padding: torch.Tensor
-    """(rows) int64: padding tokens of the row."""
+    """(rows, length) bool: where a token is padding."""
     max_seqlen: int
     """Tokens of the longest document."""
     first_row: int = 0
@@ -219,7 +219,8 @@ def collate(
     positions = column - torch.where(begins, column, 0).cummax(1).values
     documents = begins.cumsum(1, dtype=torch.int32) - 1
     # No document is empty, so an end after an end is padding; each is a document of one token.
-    padding = (ends[:, 1:] & ends[:, :-1]).sum(1)
+    padding = ends & ends.roll(1, 1)
+    padding[:, 0] = False
     starts = begins.flatten().nonzero().flatten()
     cu_seqlens = torch.cat([starts, torch.tensor([tokens.numel()])]).to(torch.int32)
     return MicroBatch(

@@ -2,7 +2,7 @@
 
 Guarantees: the expert bias moves by the load of the whole global batch, so that every split into
 ranks and micro-batches moves it alike; the balancing loss is a mean over rows, for the same reason;
-a model without routers is not changed.
+padding counts in neither; a model without routers is not changed.
 
 Biases after "Auxiliary-Loss-Free Load Balancing Strategy for Mixture-of-Experts" (2408.15664,
 algorithm 1), the loss of each sequence after DeepSeek-V3 (2412.19437, equations 17 to 20).
@@ -40,9 +40,9 @@ class Routers:
                 f"train.router: the model has no router with an expert bias ({_BIAS})",
                 "drop train.router, or choose a model such as nemotron_h with moe layers",
             )
-        self._rows = 0
-        """Rows of the forward pass in progress; 0 outside of one, when nothing is counted."""
-        self._seen: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+        self._padding: torch.Tensor | None = None
+        """Of the forward pass in progress; None outside of one, when nothing is counted."""
+        self._seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._step: dict[str, torch.Tensor] = {}
         self._window: dict[str, list[float]] = {name: [] for name in self._layers}
         for name, layer in self._layers.items():
@@ -52,13 +52,16 @@ class Routers:
         return bool(self._layers)
 
     @contextmanager
-    def watch(self, rows: int) -> Iterator[None]:
-        """Count the forward pass inside, but not its repetition by gradient checkpointing."""
-        self._rows = rows
+    def watch(self, padding: torch.Tensor) -> Iterator[None]:
+        """Count the forward pass inside, but not its repetition by gradient checkpointing.
+
+        `padding`: (rows, length) bool, the tokens that do not count.
+        """
+        self._padding = padding
         try:
             yield
         finally:
-            self._rows = 0
+            self._padding = None
 
     def take_loss(self) -> torch.Tensor | float:
         """Return the balancing losses since the last call, unweighted sums over rows and layers."""
@@ -114,12 +117,14 @@ class Routers:
 
     def see(self, name: str, logits: torch.Tensor, experts: torch.Tensor) -> None:
         """Count one router's forward pass: logits (tokens, experts), experts (tokens, k)."""
-        if not self._rows:
+        if self._padding is None:
             return
-        load = torch.bincount(experts.flatten(), minlength=logits.shape[-1]).double()
+        count = logits.shape[-1]
+        chosen = experts.masked_fill(self._padding.reshape(-1, 1), count)  # behind the experts
+        load = torch.bincount(chosen.flatten(), minlength=count + 1)[:count].double()
         self._step[name] = self._step[name] + load if name in self._step else load
         if self.section is not None and self.section.loss:
-            self._seen.append((logits, experts, self._rows))
+            self._seen.append((logits, experts, self._padding))
 
 
 class _Hook:
@@ -138,18 +143,22 @@ class _Hook:
         self._routers.see(self._name, logits, experts)
 
 
-def _balance(logits: torch.Tensor, experts: torch.Tensor, rows: int) -> torch.Tensor:
+def _balance(logits: torch.Tensor, experts: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
     """Summed over rows: share of the row's choices x mean score, over the experts, x their number.
 
-    A row that uses all experts alike adds 1, one that favours some adds more.
+    A row that uses all experts alike adds 1, one that favours some adds more. A row holds a token
+    that is no padding: its first.
     """
-    count = logits.shape[-1]
+    rows, count = len(padding), logits.shape[-1]
     flat = experts.reshape(rows, -1)
+    told = (~padding).to(torch.float32)
     chosen = torch.zeros(rows, count, device=logits.device)
-    chosen.scatter_add_(1, flat, torch.ones_like(flat, dtype=chosen.dtype))
+    chosen.scatter_add_(1, flat, told.repeat_interleave(experts.shape[-1], 1))
     scores = logits.sigmoid().view(rows, -1, count)
-    share = (scores / scores.sum(-1, keepdim=True)).mean(1)
-    return (chosen * count / flat.shape[1] * share).sum()
+    shares = scores / scores.sum(-1, keepdim=True)
+    tokens = told.sum(1, keepdim=True)
+    share = (shares * told.unsqueeze(-1)).sum(1) / tokens
+    return (chosen * count / (tokens * experts.shape[-1]) * share).sum()
 
 
 def mark_leaves(model: torch.nn.Module) -> None:

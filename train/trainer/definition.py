@@ -68,7 +68,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 TRAIN = Stage(
     "train",
-    3,
+    4,
     _config,
     None,
     inputs=_inputs,

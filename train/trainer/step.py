@@ -50,7 +50,7 @@ class Stepper:
             last = number == len(batches) - 1
             self.student.engine.set_gradient_accumulation_boundary(last)
             batch = cpu_batch.to(self.accelerator.device)
-            with self.student.routers.watch(len(batch.sources)):
+            with self.student.routers.watch(batch.padding):
                 total, losses = self.student.losses(batch)
             total = total * (undo / max(valid, 1.0))
             if self.section.router is not None:
@@ -86,7 +86,7 @@ class Stepper:
         per_row = losses.double().sum(1)
         valid = (batch.targets != IGNORED).sum(1).double()
         # `sums` is three blocks of one entry per source: losses, valid tokens, padding.
-        for block, values in enumerate((per_row, valid, batch.padding.double())):
+        for block, values in enumerate((per_row, valid, batch.padding.sum(1).double())):
             sums.index_add_(0, batch.sources + block * self.sources, values)
         self.last_rows.append((batch.first_row, per_row / valid.clamp(min=1)))
 

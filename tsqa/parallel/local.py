@@ -106,6 +106,18 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _died(self) -> EngineError:
+        """The error for a pool that a process broke; the pool ended the other ones by SIGTERM."""
+        assert self._pool is not None
+        pool, self._pool = self._pool, None
+        processes = [*(pool._processes or {}).values()]
+        pool.shutdown()
+        codes = [code for process in processes if (code := process.exitcode) is not None]
+        code = max(codes, default=-1)
+        if code >= 0:  # no signal: an import or its start failed
+            return EngineError(
+                f"a worker process ended with exit code {code}; its own lines above say why",
+                "mend what they name: what is finished is kept",
+            )
         return EngineError(
             "a worker process died; the kernel may have ended it for its memory",
             f"lower {self._setting} and run it again: what is finished is kept",

@@ -165,6 +165,12 @@ def read_csv(path: DataPath) -> Iterator[dict[str, str] | BadRow]:
                 yield dict(zip(header, row, strict=True))
 
 
+def check_header(path: DataPath) -> None:
+    """DataError where two columns of a CSV file have one name, for rows that others read."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
+        _refuse_repeated(path, next(csv.reader(handle), []))
+
+
 def _refuse_repeated(path: DataPath, names: Sequence[str]) -> None:
     """A row under two columns of one name would silently be that of the last."""
     twice = [name for name, count in Counter(names).items() if name and count > 1]

@@ -1,7 +1,7 @@
 """The key `mixture.<source>`, for overrides and arms alike: one ratio set, the others scaled.
 
-Guarantees: the ratios still sum to exactly 1, in whole basis points; the others keep their
-proportions to within rounding.
+Guarantees: the ratios still sum to exactly 1, in whole basis points; each of the others keeps its
+proportion to less than a basis point, and none is rounded away.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def set_ratio(phases: Sequence[dict[str, Any]], key: str, value: Any) -> None:
 def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> dict[str, float]:
     """Set one ratio and keep the others' proportions, in whole basis points.
 
-    The remainder goes to the largest other source, so that the sum is exactly 1.
+    What rounding down leaves goes to the largest remainders, one basis point each. RecipeError for
+    a share that is none, and where a source that had one is left less than half a basis point.
     """
     try:
         if isinstance(share, bool):
@@ -52,6 +53,15 @@ def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> di
             raise RecipeError(f"mixture.{source}={share}: no other source takes the rest")
         return {**dict.fromkeys(others, 0.0), source: 1.0}
     points = {name: left * ratio // total for name, ratio in others.items()}
-    points[max(others, key=lambda name: others[name])] += left - sum(points.values())
+    remainders = {name: left * ratio % total for name, ratio in others.items()}
+    by_remainder = sorted(others, key=lambda name: (-remainders[name], -others[name]))
+    for name in by_remainder[: left - sum(points.values())]:
+        points[name] += 1
+    gone = next((name for name in others if left and others[name] and not points[name]), None)
+    if gone is not None:
+        raise RecipeError(
+            f"mixture.{source}={share}: leaves {gone} less than a basis point (0.0001)",
+            "set mixture.phases, with a ratio for each source",
+        )
     points[source] = BASIS_POINTS - left
     return {name: value / BASIS_POINTS for name, value in points.items()}

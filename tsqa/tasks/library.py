@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.readers.tables import check_header
 from tsqa.store.jsonl import read_jsonl
 from tsqa.tasks.identity import evaluated_split, split_files
 from tsqa.tasks.index import OwnFolder, make_manager, read_index
@@ -41,6 +42,8 @@ FUNCTION_KEYS = (
 )
 _MOST_NAMED = 3
 """Files, in an error."""
+_OTHER_HEADERS = {"names", "column_names", "header", "skiprows", "sep", "delimiter"}
+"""Options of `datasets` for CSV files whose first line is not names between commas."""
 _Settings = Mapping[str, Any]
 _GROUP_KEYS = {
     *("group", "group_alias", "task", "task_alias", "aggregate_metric_list", "metadata"),
@@ -163,17 +166,20 @@ class TaskLibrary:
         """The training split or (`test`) the split that is scored, ready to render.
 
         Raise DataError when it cannot be loaded, or holds no document. Local JSONL is checked
-        line by line first.
+        line by line first, and the names of CSV columns: pandas renames the second of two.
         """
         from tsqa.tasks.split import open_class_split, open_yaml_split
 
         _patch_packages()
         config = self.config(name)
         wanted = config.get("training_split") if split == "train" else evaluated_split(config)
+        options = config.get("dataset_kwargs") or {}
         for path in split_files(config, str(wanted)):
             if isinstance(path, Path) and path.suffix == ".jsonl":
                 for _ in read_jsonl(path):
                     pass
+            elif path.suffix == ".csv" and not _OTHER_HEADERS & options.keys():
+                check_header(path)
         try:
             if "class" in config:
                 return open_class_split(self.manager, name, split)

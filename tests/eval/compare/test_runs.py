@@ -49,7 +49,9 @@ def add_evaluation(
         folder.mkdir(parents=True)
     seal_artifact(trained, config={"seed": seed}, summary={"tokens": tokens})
     count = changes.get("n", N)
-    scores = (np.random.default_rng(0).random(count) < rate).astype(float)
+    noise = np.random.default_rng(seed).random(count) - np.random.default_rng(0).random(count)
+    chances = np.random.default_rng(0).random(count) + 0.1 * noise
+    scores = (chances < rate).astype(float)
     scores = changes.pop("scores", scores)
     documents = [
         Document("day", i, f"h{i}", "acc", float(score), "q", "a", "a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_an_arm_that_scores_as_another_does_lends_no_spread_between_seeds() -> N
         replace(m, condition=f"{m.condition} {n}", name=f"{m.name} {n}")
         for n in range(3)
         for m in models
-        if m.condition == "c"
+        if m.condition == "c" and (m.seed or 0) < 3 - n
     ]
     alone, among = table(models), table([*models, *twins])
     for arm in "xy":
@@ -150,6 +151,20 @@ def test_an_arm_that_scores_as_another_does_lends_no_spread_between_seeds() -> N
             one, other = row(alone, arm, task), row(among, arm, task)
             assert (one.low, one.high) == pytest.approx((other.low, other.high))
     assert "may differ more" not in among.caveat
+
+
+def test_one_model_under_several_seeds_is_one_seed_and_named() -> None:
+    one = {arm: evaluated(arm, {"day": rate}) for arm, rate in (("c", 0.2), ("x", 0.6))}
+    copied = [replace(m, seed=s, name=f"{arm},{s}") for arm, m in one.items() for s in range(3)]
+    deltas = deltas_of(*copied)
+    assert row(deltas, "x", "day").verdict == stats.DIFFERS
+    assert deltas.seeds == {"c": [0], "x": [0]}
+    assert "x,2: no result (it answers every document as x,0 does, so it is" in deltas.caveat
+    bits = [{"day": replace(m.scores["day"], values=np.full(300, m.seed * 0.1))} for m in copied]
+    own = [replace(m, bits=found) for m, found in zip(copied, bits, strict=True)]
+    assert deltas_of(*own).seeds == {"c": [0, 1, 2], "x": [0, 1, 2]}
+    hopeless = [evaluated(arm, {"day": 0.0}, seed=s) for arm in "cx" for s in range(3)]
+    assert deltas_of(*hopeless).seeds == {"c": [0, 1, 2], "x": [0, 1, 2]}
 
 
 def test_a_noisy_pair_with_fewer_seeds_is_not_said_to_rest_on_others() -> None:
@@ -230,6 +245,18 @@ def test_the_best_of_several_arms_is_said_to_be_too_high() -> None:
     assert f"instead of {stats.points(best.delta)}." in deltas.caveat
     two = table(simulated({name: range(3) for name in "cxy"}, 0.015, rng))
     assert "is the best of" not in two.caveat
+
+
+def test_the_best_of_several_arms_counts_for_less_where_its_seeds_differ_more() -> None:
+    rng = np.random.default_rng(5)
+    models = simulated({name: range(3) for name in "cuvx"}, 0.005, rng, effect=0.03)
+    for seed, score in enumerate((0.45, 0.6, 0.75)):
+        noisy = {f"t{k}": rng.permutation(np.arange(100) < 100 * score) * 1.0 for k in range(6)}
+        models.append(of_scores("noisy", seed, noisy))
+    caveat = table(models).caveat
+    assert "noisy: seeds may differ more" in caveat
+    told = re.search(r"noisy is the best of 4 .* the arms \+(\S+) instead of \+(\S+)\.", caveat)
+    assert told and float(told[1]) < 5 < float(told[2])
 
 
 def test_a_small_task_that_makes_the_width_of_the_macro_average_is_named() -> None:

@@ -96,7 +96,14 @@ def test_no_difference_of_scores_is_beyond_100_points() -> None:
 
 def test_fewer_bits_are_better_in_words_and_more_are_worse() -> None:
     with_seeds = [
-        replace(model, seed=seed, name=f"{model.name}{seed}")
+        replace(
+            model,
+            seed=seed,
+            name=f"{model.name}{seed}",
+            bits={
+                t: replace(own, values=own.values + 0.01 * seed) for t, own in model.bits.items()
+            },
+        )
         for seed in (1, 2, 3)
         for model in arms_with_bits(0.3)
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.lineage.sources import Checks, data_reader, own_data, sources_of
+from eval.lineage.sources import Checks, data_reader, is_pretrained, own_data, sources_of
 from tests.support.sealed import seal_artifact
 from tsqa.store.artifact import Store
 
@@ -98,3 +98,32 @@ def test_what_bases_were_made_from_counts_where_arms_started_from_different_ones
 
     assert seeds(arm, alone) == [0, 0]
     assert seeds(arm, other) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("base", "trained", "evaluated", "expected"),
+    [
+        (None, None, {"path": "org/model"}, True),  # the base itself
+        (None, {"path": {"model.safetensors": "hash"}}, None, True),
+        ({"path": "org/model"}, {"recipe": True, "path": None}, None, True),  # by its base
+        ({"path": None, "config": {}}, {"recipe": True, "path": None}, None, False),
+        (None, {"path": None, "config": {}}, None, False),
+    ],
+)
+def test_a_model_is_pretrained_by_itself_or_by_its_base(
+    base: dict[str, object] | None,
+    trained: dict[str, object] | None,
+    evaluated: dict[str, object] | None,
+    expected: bool,
+    tmp_path: Path,
+) -> None:
+    inputs: dict[str, str] = {}
+    for number, model in (("1", base), ("2", trained)):
+        if model:
+            path = tmp_path / "train" / number.zfill(16)
+            seal_artifact(path, config={"model": model}, inputs=inputs)
+            inputs = {"model": path.name}
+    seal_artifact(tmp_path / "evaluate" / "3".zfill(16), config={"model": evaluated}, inputs=inputs)
+    evaluation = Store(tmp_path).find("evaluate", "3".zfill(16))
+    assert evaluation is not None
+    assert is_pretrained(evaluation) is expected

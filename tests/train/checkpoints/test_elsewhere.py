@@ -10,7 +10,7 @@ import pytest
 import yaml
 from transformers import AutoTokenizer, NemotronConfig, NemotronForCausalLM
 
-from eval.compare.contamination import declared_notes
+from eval.compare.contamination import unseen_notes
 from eval.lineage.sources import sources_of
 from tests.support.sealed import invented_artifact
 from tests.support.tiny_teacher import make_tiny_teacher
@@ -77,7 +77,8 @@ def test_it_is_taken_in_with_what_the_recipe_declares(tmp_path: Path, models: Pa
     )
     [source] = sources_of(evaluation)
     assert (source.owner, source.name, source.is_declared) == ("", "web", True)
-    [note] = declared_notes({"bridge": [evaluation]})
+    begun, note = unseen_notes({"bridge": [evaluation]})
+    assert begun.startswith("All models: begun from a pretrained model. What that one read before")
     assert note.startswith("Trained elsewhere: bridge. What it read is declared by the recipe, not")
 
 

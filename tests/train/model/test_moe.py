@@ -30,8 +30,10 @@ def routers_of(model: Any) -> list[Any]:
     return [module for module in model.modules() if hasattr(module, BIAS)]
 
 
-def forward(model: Any, routers: Routers, tokens: torch.Tensor) -> torch.Tensor:
-    with routers.watch(len(tokens)):
+def forward(
+    model: Any, routers: Routers, tokens: torch.Tensor, padding: torch.Tensor | None = None
+) -> torch.Tensor:
+    with routers.watch(torch.zeros_like(tokens, dtype=torch.bool) if padding is None else padding):
         logits: torch.Tensor = model(input_ids=tokens, use_cache=False).logits
     return logits
 
@@ -81,7 +83,7 @@ def test_counts_and_losses_are_equal_for_every_split_into_micro_batches() -> Non
 
 def test_the_balancing_loss_is_least_where_experts_are_equally_busy() -> None:
     routers = Routers(make(), RouterSection())
-    routers._rows = 1
+    routers._padding = torch.zeros(1, 2, dtype=torch.bool)
     even = torch.tensor([[5.0, 5.0, -5.0, -5.0], [-5.0, -5.0, 5.0, 5.0]])
     routers.see("model.layers.1.mixer.gate", even, torch.tensor([[0, 1], [2, 3]]))
     balanced = float(routers.take_loss())
@@ -89,6 +91,25 @@ def test_the_balancing_loss_is_least_where_experts_are_equally_busy() -> None:
     routers.see("model.layers.1.mixer.gate", same, torch.tensor([[0, 1], [0, 1]]))
     assert balanced == pytest.approx(1.0, abs=1e-4)
     assert float(routers.take_loss()) == pytest.approx(2.0, abs=0.05)
+
+
+def test_padding_is_no_load_and_not_balanced() -> None:
+    """Two rows whose padding differs count alike, and as their tokens alone do."""
+    routers = Routers(make(), RouterSection())
+    logits = torch.randn(2 * 6, 4, generator=torch.Generator().manual_seed(4))
+    experts = logits.topk(2).indices
+    padding = torch.zeros(2, 6, dtype=torch.bool)
+    padding[:, 4:] = True
+    gate = "model.layers.1.mixer.gate"
+    with routers.watch(padding):
+        routers.see(gate, logits, experts)
+    found = routers._step.pop(gate).tolist(), float(routers.take_loss())
+    kept = ~padding.flatten()
+    with routers.watch(padding[:, :4]):
+        routers.see(gate, logits[kept], experts[kept])
+    expected = routers._step.pop(gate).tolist(), float(routers.take_loss())
+    assert sum(expected[0]) == 2 * 4 * 2
+    assert found[0] == expected[0] and found[1] == pytest.approx(expected[1], rel=1e-6)
 
 
 def test_checkpointed_activations_are_counted_once_and_give_the_same_gradients() -> None:

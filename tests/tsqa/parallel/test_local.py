@@ -128,6 +128,30 @@ def test_a_killed_worker_is_an_error_that_names_the_setting() -> None:
     assert time.monotonic() - started < 60 and not workers_left()
 
 
+_CANNOT_START = """
+from tests.tsqa.parallel.test_local import wait_and_double
+from tsqa.parallel import Workers
+
+if __name__ == "__mp_main__":
+    import no_such_module
+
+if __name__ == "__main__":
+    with Workers(2, "filter.processes") as workers:
+        list(workers.map_ordered(wait_and_double, range(6)))
+"""
+
+
+def test_a_worker_that_cannot_start_is_not_told_to_lack_memory(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(_CANNOT_START, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, str(script)]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert "No module named 'no_such_module'" in said.stderr
+    assert "EngineError: a worker process ended with exit code 1; its own lines" in said.stderr
+    assert "memory" not in said.stderr
+
+
 def test_an_error_while_a_worker_writes_a_large_result_ends_all() -> None:
     with pytest.raises(DataError), Workers(2) as workers:
         for _ in workers.map_ordered(write_much, range(8)):

@@ -91,14 +91,19 @@ def test_rescaling_sums_to_one_and_keeps_proportions(points: dict[str, int], sha
     source, *others = points
     assume(sum(points[name] for name in others) > 0)
     ratios = {name: value / BASIS_POINTS for name, value in points.items()}
-    scaled = rescale_ratios(ratios, source, share / BASIS_POINTS)
+    try:
+        scaled = rescale_ratios(ratios, source, share / BASIS_POINTS)
+    except RecipeError as error:
+        assert "less than a basis point" in str(error)
+        return
     after = {name: round(value * BASIS_POINTS) for name, value in scaled.items()}
     assert all(value == after[name] / BASIS_POINTS for name, value in scaled.items())
     assert sum(after.values()) == BASIS_POINTS
     assert after[source] == share
     total, left = sum(points[name] for name in others), BASIS_POINTS - share
-    for name in others:  # each is within the rounding, all of which the largest takes
-        assert abs(after[name] - left * points[name] / total) <= len(others)
+    for name in others:
+        assert abs(after[name] - left * points[name] / total) < 1
+        assert after[name] or not points[name] or not left
 
 
 @given(mixtures())
@@ -107,6 +112,14 @@ def test_rescaling_to_the_share_it_has_changes_nothing(points: dict[str, int]) -
     assume(sum(points[name] for name in others) > 0)
     ratios = {name: value / BASIS_POINTS for name, value in points.items()}
     assert rescale_ratios(ratios, source, ratios[source]) == ratios
+
+
+def test_a_source_of_one_basis_point_is_not_rounded_away() -> None:
+    ratios = {"web": 0.8999, "rare": 0.0001, "synthetic": 0.1}
+    scaled = rescale_ratios(ratios, "synthetic", 0.2)
+    assert scaled == {"web": 0.7999, "rare": 0.0001, "synthetic": 0.2}
+    with pytest.raises(RecipeError, match="leaves rare less than a basis point"):
+        rescale_ratios(ratios, "synthetic", 0.8)
 
 
 def test_rescaling_without_another_source_is_refused() -> None:

@@ -27,6 +27,7 @@ RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
 PROSE = (
     *("README.md", "recipes/README.md", "tests/README.md", "tsqa/README.md", "train/README.md"),
     *("eval/README.md", "launch/README.md", "tsqa/filters/README.md", "tsqa/teachers/README.md"),
+    "tsqa/decontaminate/README.md",
 )
 
 

@@ -64,3 +64,19 @@ def test_a_module_is_known_by_its_content(tmp_path: Path) -> None:
         module.write_text(f"def text(document): return {said!r}\n")
         os.utime(module, TIME)
         assert TaskLibrary(tmp_path).resolved("a")["doc_to_text"]({}) == said
+
+
+def test_two_csv_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Pandas calls the second `q.1`, and a question would be another column's."""
+    data = tmp_path / "d.csv"
+    task = "task: {}\ndataset_path: csv\ndataset_kwargs: {{data_files: {{test: {}}}{}}}\n"
+    rest = 'test_split: test\noutput_type: generate_until\ndoc_to_text: "{{q}}"\ndoc_to_target: a\n'
+    named = ", column_names: [q, a, b]"
+    write(tmp_path, a=task.format("a", data, "") + rest, b=task.format("b", data, named) + rest)
+    library = TaskLibrary(tmp_path)
+    data.write_text("q,a,q\none,1,x\n")
+    with pytest.raises(DataError, match=r"d\.csv: two columns are called 'q'"):
+        library.open_split("a", "test")
+    assert [document["q"] for document in library.open_split("b", "test")] == ["q", "one"]
+    data.write_text("q,a,b\none,1,x\n")
+    assert [document["q"] for document in library.open_split("a", "test")] == ["one"]
