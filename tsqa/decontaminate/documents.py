@@ -349,19 +349,6 @@ class EvaluatedTexts:
         starts, ends = bounds[pieces[:-1]], bounds[pieces[1:] - 1]
         return self._stretches(starts, ends - starts)
 
-    def told(self) -> Questions:
-        """Collect the questions with their answers, as a text tells them: without options."""
-        pieces, bounds = np.array(self._pieces_of), np.array(self._pieces, dtype=np.int64)
-        starts = bounds[np.stack([pieces[:-1], pieces[1:] - 2], axis=1)].ravel()
-        lengths = bounds[np.stack([pieces[:-1] + 1, pieces[1:] - 1], axis=1)].ravel() - starts
-        places = expand_ranges(starts, lengths)
-        return Questions(
-            words=self.words[places],
-            starts=np.concatenate(([0], np.cumsum(lengths)[1::2])),
-            tasks=self.tasks,
-            sentences=self.sentences[places],
-        )
-
     def numbers(self) -> NDArray[np.bool_]:
         """Mark each word number that has a digit."""
         return np.array([False, *(any(map(str.isdigit, word)) for word in self._vocabulary)])

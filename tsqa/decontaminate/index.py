@@ -63,7 +63,7 @@ from tsqa.decontaminate.keys import (
     number_sentences,
     signs_of,
 )
-from tsqa.decontaminate.parts import LITTLE, SHARING, Half, Halves, OptionSets
+from tsqa.decontaminate.parts import LITTLE, SHARING, Half, Halves, OptionSets, surprises
 from tsqa.decontaminate.passages import RUN, TEMPLATE, Passages
 from tsqa.decontaminate.planted_leaks import KINDS, plant_leak
 from tsqa.decontaminate.retold import Retelling, RetoldDocuments
@@ -77,6 +77,9 @@ from tsqa.text.normalise import words
 
 _TELLING = 3
 """Words of a run besides a template within it, at least, that identify a document."""
+_TELLING_NATS = 13.0
+"""Surprise of the words of a run, at least, where documents fill a template: of three fillers of
+twenty each it is 9, and one in 8,000 questions has them by chance."""
 _FEW_WORDS = 2
 """Words of options, such as two names, that say nothing about the question."""
 _LABELS = 4
@@ -661,11 +664,15 @@ class EvaluatedIndex:
         shares[documents[holders][(held_by > 1) & (held_by <= TEMPLATE)]] = True
         self._templated, self._slotted = self._find_slotted(shares)
         signs, general = self._sign_runs(places), general[holders]
+        told = np.concatenate(([0.0], np.cumsum(surprises(self._texts, self._texts.readers()))))
+        is_telling = told[places + self._section.ngram] - told[places] >= _TELLING_NATS
+        is_telling |= ~self._templated[documents[holders]]
         del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]
         hashes = runs[places]
         chosen = (changes(hashes) | changes(signs)) & ~np.isin(hashes, templates)
+        chosen &= is_telling[order]
         for shift in range(_TELLING):
             chosen &= ~within[places + shift]
         return RunTable(hashes[chosen], places[chosen])
@@ -744,10 +751,10 @@ class EvaluatedIndex:
 
     def _index_slots(self) -> SlotDocuments:
         texts = self._texts
-        stretches = (texts.own_questions(), texts.own_options(), texts.readers(), texts.told())
-        *parts, whole, told = (stretch.of(self._templated) for stretch in stretches)
+        stretches = (texts.own_questions(), texts.own_options(), texts.readers())
+        *parts, whole = (stretch.of(self._templated) for stretch in stretches)
         return SlotDocuments(
-            parts, (whole, told), texts.vocabulary, texts.number, self._word_hashes, self._slotted
+            parts, whole, texts.vocabulary, texts.number, self._word_hashes, self._slotted
         )
 
     def _sign_runs(self, places: Numbers) -> Hashes:

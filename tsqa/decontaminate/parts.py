@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from tsqa.decontaminate.documents import EvaluatedTexts
 from tsqa.decontaminate.keys import CHOOSING, asks_to_choose
-from tsqa.decontaminate.similarity import Weights
+from tsqa.decontaminate.similarity import Questions, Weights
 from tsqa.text.hashing import Hashes, Numbers, RunTable, changes, expand_ranges, hash_runs
 
 LITTLE = 10
@@ -66,7 +66,7 @@ class Halves:
 
     def __init__(self, texts: EvaluatedTexts, word_hashes: Hashes, ngram: int) -> None:
         documents, starts, ends = _bounds(texts, ngram)
-        weights = np.concatenate(([0.0], np.cumsum(_surprises(texts))))
+        weights = np.concatenate(([0.0], np.cumsum(surprises(texts, texts.own_questions()))))
         rare = weights[ends] - weights[starts] >= _RARE
         self.tables: dict[int, RunTable] = {}
         """Size -> halves of that many words, as numbers for `half`."""
@@ -197,10 +197,12 @@ def _bounds(texts: EvaluatedTexts, ngram: int) -> tuple[Numbers, Numbers, Number
     return rows[:, 0], rows[:, 1], rows[:, 2]
 
 
-def _surprises(texts: EvaluatedTexts) -> Weights:
-    """Of each word of each question log((questions + 1) / those of its task that hold it)."""
+def surprises(texts: EvaluatedTexts, questions: Questions) -> Weights:
+    """Of each word of each question log((questions + 1) / those of its task that hold it).
+
+    `questions`: or stretches of words that begin with them; of other words 0.
+    """
     weights = np.zeros(len(texts.words))
-    questions = texts.own_questions()
     owners, size = questions.owners, texts.vocabulary_size
     keys = questions.tasks[owners] * size + questions.words
     held = np.unique(keys * max(1, len(texts)) + owners) // max(1, len(texts))

@@ -7,8 +7,8 @@ fillers between them; a word that no document has, such as a synonym or a slip, 
 Numbers count by value, in digits or English words.
 
 Guarantees: what a task asks for is measured on at most 100 of its documents, read as texts against
-the others, also four in a row where other rules find them too; nothing depends on the batch, nor on
-other tasks; memory is linear in the words of the documents, and in the vocabulary for each task.
+the others; nothing depends on the batch, nor on other tasks; memory is linear in the words of the
+documents, and in the vocabulary for each task.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ _MISSING = 0.35
 _RUN = 4
 """Words in a row without which a text is not read as one of a template."""
 _FLOOR = 0.6
+_FLOOR_BESIDE = 0.72
+"""Where other rules find the documents too. Of questions in one frame those that differ in one of
+six slots score 0.8, in two 0.65; with synonyms for a fifth of their words most score 0.8 or more.
+"""
 _MARGIN = 0.06
 _WHOLE = 1 - 1e-9
 _QUANTILE = 0.99
 _SAMPLE = 100
-_PAGE = 4
-"""Documents in a row that are read against the others, as a text may hold several."""
 _MOST = 4
 """Documents that are compared with one window in full."""
 _LONGEST_NUMBER = 16
@@ -97,6 +99,8 @@ class _Slots(NamedTuple):
     """Its other words."""
     sentences: list[list[tuple[int, float]]]
     """(filler, weight), in order, of each sentence that has any, the heaviest first."""
+    wholes: list[frozenset[int]]
+    """All words of each of these."""
 
 
 class _Task(NamedTuple):
@@ -118,6 +122,9 @@ class _Task(NamedTuple):
     """Of each word: the place in `distinct` of it and the next."""
     pair_weights: Weights
     slots: list[_Slots]
+    is_alone: bool
+    """Whether its documents are found by this rule alone; else all their sentences must be there,
+    for another task may have the same frame."""
 
 
 class SlotDocuments:
@@ -126,7 +133,7 @@ class SlotDocuments:
     def __init__(
         self,
         parts: Sequence[Questions],
-        readers: tuple[Questions, Questions],
+        readers: Questions,
         vocabulary: Sequence[str],
         number: Callable[[Sequence[str]], Numbers],
         word_hashes: Hashes,
@@ -134,15 +141,14 @@ class SlotDocuments:
     ) -> None:
         """`parts`: their questions, and their options, without words for all other documents.
 
-        `readers`: the documents, whole, and their questions with the answer; `vocabulary`: the
-        words from number 1 on, which `number` numbers, with 0 for others; `alone`: whether a
-        document is found by this rule alone.
+        `readers`: the documents, whole; `vocabulary`: the words from number 1 on, which `number`
+        numbers, with 0 for others; `alone`: whether a document is found by this rule alone.
         """
         self._word_hashes, self._number = word_hashes, number
         self._vocabulary = 1 + len(vocabulary)
         self._values: dict[str, int] = {}
         """Numbers that no document writes so -> their number, behind the vocabulary."""
-        values = [self._read_questions(part, vocabulary) for part in (*parts, *readers)]
+        values = [self._read_questions(part, vocabulary) for part in (*parts, readers)]
         spelled = [False, *(any(map(str.isdigit, word)) for word in vocabulary)]
         is_number = np.array(spelled + [True] * len(self._values), dtype=bool)
         found = [
@@ -150,12 +156,11 @@ class SlotDocuments:
             for both in zip(parts, values, strict=False)
             for task in np.unique(both[0].tasks[np.diff(both[0].starts) > 0]).tolist()
         ]
-        self._tasks = [_learn(read, is_number, task) for task, _, read in found]
-        whole, told = values[-2:]
-        self._least = [
-            _measure_least(task, whole, None if alone[task.documents[0]] else told)
-            for task in self._tasks
+        self._tasks = [
+            _learn(read, is_number, task, bool(alone[part.tasks == task].all()))
+            for task, part, read in found
         ]
+        self._least = [_measure_least(task, values[-1]) for task in self._tasks]
         self._within = {
             task: _neighbours(part.of(part.tasks == task), self._vocabulary)
             for task, part, _ in found
@@ -246,7 +251,7 @@ def _neighbours(questions: Questions, vocabulary: int) -> Numbers:
     return found
 
 
-def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Task:
+def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int, is_alone: bool) -> _Task:
     own = np.flatnonzero((documents.tasks == task) & (np.diff(documents.starts) > 0))
     counts = np.diff(documents.starts)[own]
     kept = np.isin(documents.owners, own)
@@ -284,19 +289,27 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int) -> _Ta
             _find_slots(words[start:end], weights[start:end], sentences[start:end])
             for start, end in pairwise(starts.tolist())
         ],
+        is_alone,
     )
 
 
 def _find_slots(words: Numbers, weights: Weights, sentences: Numbers) -> _Slots:
     fillers = frozenset(words[weights >= _SLOT].tolist())
     found: dict[int, list[tuple[int, float]]] = {}
+    wholes: dict[int, set[int]] = {}
     for word, weight, sentence in zip(
         words.tolist(), weights.tolist(), sentences.tolist(), strict=True
     ):
+        wholes.setdefault(sentence, set()).add(word)
         if word in fillers:
             found.setdefault(sentence, []).append((word, weight))
-    heaviest = sorted(found.values(), key=lambda one: -sum(weight for _, weight in one))
-    return _Slots(fillers, frozenset(words.tolist()) - fillers, heaviest)
+    heaviest = sorted(found, key=lambda one: -sum(weight for _, weight in found[one]))
+    return _Slots(
+        fillers,
+        frozenset(words.tolist()) - fillers,
+        [found[one] for one in heaviest],
+        [frozenset(wholes[one]) for one in heaviest],
+    )
 
 
 def _hold(owners: Numbers, things: Numbers, count: int) -> _Held:
@@ -354,12 +367,12 @@ def _find_alike(held: _Held) -> Numbers:
     return np.concatenate(found)
 
 
-def _read(task: _Task, text: SlotText, enough: float, without: Sequence[int] = ()) -> list[Filled]:
-    """Score the documents, but for those `without`, that a window of the text may be."""
+def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list[Filled]:
+    """Score the documents, but for one `without`, that a window of the text may be."""
     found: dict[int, Filled] = {}
     least = min(enough, _WHOLE)
     longest = int(np.diff(task.starts).max())
-    counts = ~np.isin(task.documents, without)
+    counts = task.documents != without
     for start, end in _windows(text, longest):
         held = np.zeros(len(task.rarity), dtype=bool)
         held[text.words[start:end]] = True
@@ -395,12 +408,21 @@ def _told_pairs(task: _Task, text: SlotText) -> Weights:
 
 
 def _windows(text: SlotText, longest: int) -> list[tuple[int, int]]:
+    """Stretches of the text in which a document fits, of whole sentences where these are short.
+
+    A sentence that is cut lacks what would make it another document's.
+    """
     size = longest + longest // 2
     step = max(1, longest // 2)
-    return [
-        (start, min(len(text.words), start + size))
-        for start in range(0, max(1, len(text.words) - size + step), step)
-    ]
+    count = len(text.words)
+    bounds = np.append(np.flatnonzero(changes(text.sentences)), count)
+    found = []
+    for start in range(0, max(1, count - size + step), step):
+        end = min(count, start + size)
+        first = int(bounds[np.searchsorted(bounds, start, side="right") - 1])
+        last = int(bounds[np.searchsorted(bounds, end)])
+        found.append((max(first, start - longest), min(last, end + longest)))
+    return found
 
 
 def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float, int, int]:
@@ -410,12 +432,15 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
     """
     slots = task.slots[place]
     theirs: dict[int, list[tuple[int, int]]] = {}
+    wholes: dict[int, set[int]] = {}
     for position, word in enumerate(text.words.tolist()):
+        wholes.setdefault(int(text.sentences[position]), set()).add(word)
         if word in slots.fillers:
             theirs.setdefault(int(text.sentences[position]), []).append((word, position))
     used: set[int] = set()
     held = missing = 0.0
-    for sentence in slots.sentences:
+    lacking = 0
+    for sentence, whole in zip(slots.sentences, slots.wholes, strict=True):
         best: tuple[float, list[int]] = (0.0, [])
         for there in theirs.values():
             free = [one for one in there if one[1] not in used]
@@ -424,6 +449,10 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
                 best = match
         held += best[0]
         missing += sum(weight for _, weight in sentence) - best[0]
+        is_there = best[0] or any(
+            2 * len(whole & own) + (0 in own) >= len(whole) for own in wholes.values()
+        )
+        lacking += 0 if task.is_alone or is_there else len(whole)
         used.update(best[1])
     told = held + _MISSING * max(0.0, missing)
     if not used or held < least * told:
@@ -442,7 +471,8 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
         )
         if position not in used and word not in slots.template
     )
-    return held / (told + others), first, last
+    kept = 1 - lacking / sum(map(len, slots.wholes))
+    return kept * held / (told + others), first, last
 
 
 def _common(
@@ -469,27 +499,19 @@ def _common(
     return rows[-1][-1], found
 
 
-def _measure_least(task: _Task, whole: Questions, told: Questions | None) -> float:
-    """The score of its task that all but 1% of the other documents do not reach.
-
-    `told`: questions with answers, where other rules find the documents too; then it is one that
-    no page of four others reaches either.
-    """
+def _measure_least(task: _Task, whole: Questions) -> float:
+    """The score of its task that all but 1% of the other documents do not reach."""
     sample = task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist()
-    least = float(np.quantile([_score_best(task, whole, [own]) for own in sample], _QUANTILE))
-    if told is not None:
-        count = -(-len(sample) // _PAGE)
-        pages = [sample[first::count] for first in range(count)]
-        least = max([least, *(_score_best(task, told, page) for page in pages)])
+    least = float(np.quantile([_score_best(task, whole, own) for own in sample], _QUANTILE))
     if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
         return 2.0
-    return min(_WHOLE, max(_FLOOR, least + _MARGIN))
+    floor = _FLOOR if task.is_alone else _FLOOR_BESIDE
+    return min(_WHOLE, max(floor, least + _MARGIN))
 
 
-def _score_best(task: _Task, texts: Questions, page: Sequence[int]) -> float:
-    """The score of the document that the texts of others, in a row, are taken for."""
-    lengths = np.diff(texts.starts)[page]
-    places = expand_ranges(texts.starts[page], lengths)
-    text = SlotText(texts.words[places], texts.sentences[places], np.arange(len(places) + 1))
-    found = _read(task, text, _FLOOR, without=page)
+def _score_best(task: _Task, whole: Questions, own: int) -> float:
+    """The score of the document that a text, which is another one, is taken for."""
+    start, end = whole.starts[own : own + 2]
+    text = SlotText(whole.words[start:end], whole.sentences[start:end], np.arange(end - start + 1))
+    found = _read(task, text, _FLOOR, without=own)
     return found[0].score if found else 0.0

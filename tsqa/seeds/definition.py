@@ -119,7 +119,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    11,
+    12,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

@@ -439,8 +439,8 @@ def test_few_pages_of_questions_in_one_frame_hold_an_evaluated_document() -> Non
         for first in range(15)
     ]
     rejected = index.check_texts(pages)
-    assert sum(verdict is not None for verdict in rejected) <= 0.15 * len(pages)
-    planted = [leak for leak in map(DISGUISES["synonyms_10"], documents[::9]) if leak]
+    assert sum(verdict is not None for verdict in rejected) <= 0.02 * len(pages)
+    planted = [leak for leak in map(DISGUISES["synonyms_20"], documents[::9]) if leak]
     assert all(index.check(planted)) and all(index.check_texts([one.full_text for one in planted]))
 
 
