@@ -106,24 +106,21 @@ def compare(
     kinship: Kinship | None = None,
     near: Nearness | None = None,
 ) -> DeltaTable:
-    """Scores, one row per comparison and task, and the conclusion.
+    """Scores, a row per comparison and task, also by `kinship` and `near`, and the conclusion.
 
-    `gaps`: runs without results, named and never counted, as copies under another seed are.
+    `gaps`: runs without results, never counted; so are copies. `notes` join the caveat.
     `seed_spread`: standard deviation of a score between seeds, a share, where no arm shows it.
-    `limit`: eval.limit. `notes` join the caveat. `kinship` splits the macro average by seeded
-    families, `near` by the nearest document.
     """
     averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
-    models, copies = _without_copies(models)
-    gaps = {**(gaps or {}), **copies}
+    models, gaps = _without_copies(models, gaps or {})
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
-    beside = _placebo_pairs(conditions, control, allow)
-    rows, split = _compare_pairs(pairs, beside, conditions, kinship, rules)
+    placebos = _placebo_pairs(conditions, control, allow)
+    rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
     told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
@@ -152,21 +149,23 @@ def compare(
     return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
 
 
-def _without_copies(models: Sequence[Evaluated]) -> tuple[list[Evaluated], dict[str, Gap]]:
-    """Without runs that answer as a lower seed of their condition does, and these.
+def _without_copies(
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap]
+) -> tuple[list[Evaluated], dict[str, Gap]]:
+    """Without runs that answer as a lower seed of their condition does, which are gaps as well.
 
     They say nothing of the spread between seeds: counted, seeds would seem not to differ.
     """
     kept: list[Evaluated] = []
-    copies = {}
+    gaps = dict(gaps)
     for model in sorted(models, key=lambda one: one.seed or 0):
         first = next((one for one in kept if is_copy(one, model)), None)
         if first is None:
             kept.append(model)
         else:
             reason = f"it answers every document as {first.name} does, so it is no further seed"
-            copies[model.name] = Gap(model.condition, reason)
-    return [model for model in models if any(model is one for one in kept)], copies
+            gaps[model.name] = Gap(model.condition, reason)
+    return [model for model in models if any(model is one for one in kept)], gaps
 
 
 @dataclass(frozen=True)
