@@ -373,7 +373,7 @@ def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list
     least = min(enough, _WHOLE)
     longest = int(np.diff(task.starts).max())
     counts = task.documents != without
-    for start, end in _windows(text, longest):
+    for start, end in _windows(text, longest, 0 if task.is_alone else longest):
         held = np.zeros(len(task.rarity), dtype=bool)
         held[text.words[start:end]] = True
         held[0] = False
@@ -407,8 +407,8 @@ def _told_pairs(task: _Task, text: SlotText) -> Weights:
     return told
 
 
-def _windows(text: SlotText, longest: int) -> list[tuple[int, int]]:
-    """Stretches of the text in which a document fits, of whole sentences where these are short.
+def _windows(text: SlotText, longest: int, reach: int) -> list[tuple[int, int]]:
+    """Stretches of the text in which a document fits, to the ends of sentences within `reach`.
 
     A sentence that is cut lacks what would make it another document's.
     """
@@ -421,7 +421,7 @@ def _windows(text: SlotText, longest: int) -> list[tuple[int, int]]:
         end = min(count, start + size)
         first = int(bounds[np.searchsorted(bounds, start, side="right") - 1])
         last = int(bounds[np.searchsorted(bounds, end)])
-        found.append((max(first, start - longest), min(last, end + longest)))
+        found.append((max(first, start - reach), min(last, end + reach)))
     return found
 
 
@@ -433,10 +433,11 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
     slots = task.slots[place]
     theirs: dict[int, list[tuple[int, int]]] = {}
     wholes: dict[int, set[int]] = {}
-    for position, word in enumerate(text.words.tolist()):
-        wholes.setdefault(int(text.sentences[position]), set()).add(word)
+    numbered = zip(text.words.tolist(), text.sentences.tolist(), strict=True)
+    for position, (word, sentence_number) in enumerate(numbered):
+        wholes.setdefault(sentence_number, set()).add(word)
         if word in slots.fillers:
-            theirs.setdefault(int(text.sentences[position]), []).append((word, position))
+            theirs.setdefault(sentence_number, []).append((word, position))
     used: set[int] = set()
     held = missing = 0.0
     lacking = 0
