@@ -78,8 +78,8 @@ from tsqa.text.normalise import words
 _TELLING = 3
 """Words of a run besides a template within it, at least, that identify a document."""
 _TELLING_NATS = 13.0
-"""Surprise of the words of a run, at least, where documents fill a template: of three fillers of
-twenty each it is 9, and one in 8,000 questions has them by chance."""
+"""Surprise of the words of a run, at least, where documents fill a template and runs decide alone:
+of three fillers of twenty each it is 9, and one in 8,000 questions has them by chance."""
 _FEW_WORDS = 2
 """Words of options, such as two names, that say nothing about the question."""
 _LABELS = 4
@@ -666,7 +666,7 @@ class EvaluatedIndex:
         signs, general = self._sign_runs(places), general[holders]
         told = np.concatenate(([0.0], np.cumsum(surprises(self._texts, self._texts.readers()))))
         is_telling = told[places + self._section.ngram] - told[places] >= _TELLING_NATS
-        is_telling |= ~self._templated[documents[holders]]
+        is_telling |= (~self._templated | self._slotted)[documents[holders]]
         del holders, held_by
         order = np.lexsort((places, general, signs, runs[places]))
         signs, places = signs[order], places[order]

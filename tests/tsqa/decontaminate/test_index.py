@@ -357,7 +357,7 @@ def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
             assert found == [leak.id for leak in planted], kind
 
 
-@pytest.mark.parametrize("shape", ["navigate", "logic", "brackets", "drawings"])
+@pytest.mark.parametrize("shape", ["navigate", "logic", "brackets", "drawings", "swaps"])
 def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
     """Brackets, what a tag draws, and whether a question goes on."""
     documents, others = load_puzzles(shape, 60)
@@ -366,7 +366,7 @@ def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
     in_text = index.check_texts([f"Know this: {one.full_text}" for one in candidates])
     for verdicts in (index.check(candidates), in_text):
         assert sum(verdict is not None for verdict in verdicts) <= 1
-    for kind in ("verbatim", "accented"):
+    for kind in ("verbatim", "accented", "embedded"):
         planted = [plant_leak(one, kind) for one in documents[::4]]
         texts = [f"Know this: {one.full_text} So it is." for one in planted if one]
         assert all(index.check([one for one in planted if one])), kind
