@@ -123,8 +123,8 @@ class _Task(NamedTuple):
     pair_weights: Weights
     slots: list[_Slots]
     is_alone: bool
-    """Whether its documents are found by this rule alone; else all their sentences must be there,
-    for another task may have the same frame."""
+    """Whether its documents are found by this rule alone; else all their sentences with fillers
+    must be there, for another task may have the same frame."""
 
 
 class SlotDocuments:
@@ -156,10 +156,7 @@ class SlotDocuments:
             for both in zip(parts, values, strict=False)
             for task in np.unique(both[0].tasks[np.diff(both[0].starts) > 0]).tolist()
         ]
-        self._tasks = [
-            _learn(read, is_number, task, bool(alone[part.tasks == task].all()))
-            for task, part, read in found
-        ]
+        self._tasks = [_learn(read, is_number, task, alone) for task, _, read in found]
         self._least = [_measure_least(task, values[-1]) for task in self._tasks]
         self._within = {
             task: _neighbours(part.of(part.tasks == task), self._vocabulary)
@@ -251,7 +248,9 @@ def _neighbours(questions: Questions, vocabulary: int) -> Numbers:
     return found
 
 
-def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int, is_alone: bool) -> _Task:
+def _learn(
+    documents: Questions, is_number: NDArray[np.bool_], task: int, alone: NDArray[np.bool_]
+) -> _Task:
     own = np.flatnonzero((documents.tasks == task) & (np.diff(documents.starts) > 0))
     counts = np.diff(documents.starts)[own]
     kept = np.isin(documents.owners, own)
@@ -289,7 +288,7 @@ def _learn(documents: Questions, is_number: NDArray[np.bool_], task: int, is_alo
             _find_slots(words[start:end], weights[start:end], sentences[start:end])
             for start, end in pairwise(starts.tolist())
         ],
-        is_alone,
+        bool(alone[own].all()),
     )
 
 
@@ -385,8 +384,9 @@ def _read(task: _Task, text: SlotText, enough: float, without: int = -1) -> list
         part = SlotText(text.words[start:end], text.sentences[start:end], text.begins[start:])
         told = _told_pairs(task, part)[likely]
         likely = likely[np.argsort(-told, kind="stable")[:_MOST]]
+        wholes = _words_of_sentences(part)
         for place in likely.tolist():
-            score, first, last = _score(task, place, part, least - _MARGIN)
+            score, first, last = _score(task, place, part, wholes, least - _MARGIN)
             document = int(task.documents[place])
             known = found.get(document)
             if score > 0 and (known is None or score > known.score):
@@ -425,19 +425,25 @@ def _windows(text: SlotText, longest: int, reach: int) -> list[tuple[int, int]]:
     return found
 
 
-def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float, int, int]:
+def _words_of_sentences(text: SlotText) -> list[set[int]]:
+    bounds = np.append(np.flatnonzero(changes(text.sentences)), len(text.words)).tolist()
+    words = text.words.tolist()
+    return [set(words[start:end]) for start, end in pairwise(bounds)]
+
+
+def _score(
+    task: _Task, place: int, text: SlotText, wholes: Sequence[set[int]], least: float
+) -> tuple[float, int, int]:
     """(how much of the document the text is, its first word, the one after its last).
 
-    0 where that is less than `least`, whatever else the text says.
+    0 where that is less than `least`, whatever else the text says. `wholes`: the words of each of
+    its sentences.
     """
     slots = task.slots[place]
     theirs: dict[int, list[tuple[int, int]]] = {}
-    wholes: dict[int, set[int]] = {}
-    numbered = zip(text.words.tolist(), text.sentences.tolist(), strict=True)
-    for position, (word, sentence_number) in enumerate(numbered):
-        wholes.setdefault(sentence_number, set()).add(word)
+    for position, word in enumerate(text.words.tolist()):
         if word in slots.fillers:
-            theirs.setdefault(sentence_number, []).append((word, position))
+            theirs.setdefault(int(text.sentences[position]), []).append((word, position))
     used: set[int] = set()
     held = missing = 0.0
     lacking = 0
@@ -450,13 +456,12 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
                 best = match
         held += best[0]
         missing += sum(weight for _, weight in sentence) - best[0]
-        is_there = best[0] or any(
-            2 * len(whole & own) + (0 in own) >= len(whole) for own in wholes.values()
-        )
+        is_there = best[0] or any(2 * len(whole & own) + (0 in own) >= len(whole) for own in wholes)
         lacking += 0 if task.is_alone or is_there else len(whole)
         used.update(best[1])
     told = held + _MISSING * max(0.0, missing)
-    if not used or held < least * told:
+    kept = 1 - lacking / max(1, sum(map(len, slots.wholes)))
+    if not used or kept * held < least * told:
         return 0.0, 0, 0
     # The sentences that are the document's, whole: what they add makes another document.
     held_in = np.flatnonzero(np.isin(text.sentences, text.sentences[sorted(used)]))
@@ -472,7 +477,6 @@ def _score(task: _Task, place: int, text: SlotText, least: float) -> tuple[float
         )
         if position not in used and word not in slots.template
     )
-    kept = 1 - lacking / sum(map(len, slots.wholes))
     return kept * held / (told + others), first, last
 
 

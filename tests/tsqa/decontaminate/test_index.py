@@ -444,6 +444,18 @@ def test_few_pages_of_questions_in_one_frame_hold_an_evaluated_document() -> Non
     assert all(index.check(planted)) and all(index.check_texts([one.full_text for one in planted]))
 
 
+def test_a_passage_in_a_template_task_does_not_change_how_its_slots_are_read() -> None:
+    documents = load_templates("test", 100)["as date understanding"]
+    passage = evaluated(0, "Who left the town?", "Ann", context="Ann left on the last train. " * 9)
+    passage = replace(passage, id="passage", task=documents[0].task)
+    leaks = [leak for leak in map(DISGUISES["first_half"], documents[::4]) if leak]
+    alone, beside = (
+        [one and (one.reason, one.score) for one in EvaluatedIndex(own, SECTION).check(leaks)]
+        for own in (documents, [*documents, passage])
+    )
+    assert alone == beside and any(alone)
+
+
 def test_numbers_in_words_fill_the_slots_of_those_in_digits() -> None:
     documents = load_templates("test", 100)["as date understanding"]
     index = EvaluatedIndex(documents, SECTION)
