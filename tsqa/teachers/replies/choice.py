@@ -95,7 +95,8 @@ _WAVERS = re.compile(
     r"|(?:maybe|perhaps|possibly|otherwise)\W{1,3}(?:option |choice )?(?-i:[B-HJ]|[AI](?! [a-z]))\b"
     r"|(?:however|but|though),? (?:some|others|many)\b)"
     r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b"
-    r"|^(?!\W{0,3}(?-i:[A-Z]\w* [a-z]))(?:(?!\b(?:because|since|as|for|due|given)\b|[.;:!] \w|[\u2013\u2014])[^\n])*?"
+    r"|^(?!\W{0,3}(?-i:[A-Z]\w* [a-z]))"
+    r"(?:(?!\b(?:because|since|as|for|due|given)\b|[.;:!] \w|[\u2013\u2014])[^\n])*?"
     r"\b(?:maybe|perhaps|possibly|unless|otherwise|only (?:if|when|for)|depend(?:s|ing))\b",
     re.IGNORECASE,
 )
