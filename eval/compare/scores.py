@@ -6,6 +6,7 @@ refused.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ class Evaluated:
     """Task -> bits per byte of the right answers, of the documents that have them."""
     right_choice: dict[str, Scored] = field(default_factory=dict)
     """Task -> probability of the right one among the choices, of the documents that have some."""
+    answers: str = ""
+    """A digest of what was answered to each document, right or wrong."""
 
 
 _Row = tuple[DocumentKey, float, str | None]
@@ -49,15 +52,17 @@ def read(
     path = artifact.path / DOCUMENTS
     columns = columns_of(
         *("task", "doc_id", "doc_hash", "score", "group"),
-        *("bits", "option_bits", "loglikelihoods"),
+        *("bits", "option_bits", "loglikelihoods", "prediction"),
     )
     table = read_documents(path, columns).to_pydict()
     documents: dict[str, list[_Row]] = {task: [] for task in results.tasks}
     bits: dict[str, list[_Row]] = {}
     chosen: dict[str, list[_Row]] = {}
-    for task, doc_id, doc_hash, score, group, cost, options, likelihoods in zip(
+    answers = []
+    for task, doc_id, doc_hash, score, group, cost, options, likelihoods, said in zip(
         *(table[c] for c in columns.names), strict=True
     ):
+        answers.append((task, doc_id, doc_hash, said, likelihoods))
         value = math.nan if score is None else score
         documents.setdefault(task, []).append(((doc_id, doc_hash), value, group))
         if cost is not None:
@@ -79,6 +84,7 @@ def read(
         scores={t: Scored.of(d, f"{path}: {t}") for t, d in documents.items()},
         bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
         right_choice={t: Scored.of(d, f"{path}: {t}") for t, d in chosen.items()},
+        answers=hashlib.sha256(repr(sorted(answers, key=lambda a: a[:3])).encode()).hexdigest(),
     )
 
 
@@ -120,15 +126,16 @@ def scored_alike(one: Evaluated, two: Evaluated) -> bool:
 def is_copy(one: Evaluated, two: Evaluated) -> bool:
     """Whether they are one model under two seeds of an arm, by what they answer.
 
-    Two runs hardly answer every document alike, unless all answers are right or all are wrong;
-    and their bits per byte, where there are any, never agree.
+    Scores alone do not tell: of few documents, or where most are too hard, two runs often answer
+    the same ones rightly. Their wrong answers, and the log-likelihoods of choices, hardly agree.
     """
     if one.condition != two.condition or one.seed in (None, two.seed):
         return False
     values = [scored.values for scored in (*one.scores.values(), *one.bits.values())]
     by_bits = replace(one, scores=one.bits), replace(two, scores=two.bits)
     is_told = any(v.size and np.ptp(v) > 0 for v in values)
-    return is_told and scored_alike(one, two) and scored_alike(*by_bits)
+    is_alike = scored_alike(one, two) and scored_alike(*by_bits)
+    return is_told and is_alike and one.answers == two.answers
 
 
 def weigh_macro(model: Evaluated) -> Evaluated:

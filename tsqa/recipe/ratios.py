@@ -32,7 +32,7 @@ def rescale_ratios(ratios: Mapping[str, float], source: str, share: float) -> di
     """Set one ratio and keep the others' proportions, in whole basis points.
 
     What rounding down leaves goes to the largest remainders, one basis point each. RecipeError for
-    a share that is none, and where a source that had one is left less than half a basis point.
+    a share that is none, and where a source that had one is left without any.
     """
     try:
         if isinstance(share, bool):

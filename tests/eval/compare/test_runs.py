@@ -53,8 +53,9 @@ def add_evaluation(
     chances = np.random.default_rng(0).random(count) + 0.1 * noise
     scores = (chances < rate).astype(float)
     scores = changes.pop("scores", scores)
+    said = changes.pop("said", "a")
     documents = [
-        Document("day", i, f"h{i}", "acc", float(score), "q", "a", "a")
+        Document("day", i, f"h{i}", "acc", float(score), "q", "a", said)
         for i, score in enumerate(scores)
     ]
     harness._write_documents(evaluation / DOCUMENTS, documents)
@@ -98,6 +99,19 @@ def test_a_recipe_folder_gives_its_base_and_arms_by_seed(tmp_path: Path) -> None
     assert deltas.seeds == {"synthetic=0": [1, 2], "synthetic=0.5": [1, 2]}
     assert deltas.control == "synthetic=0" and deltas.has_base
     assert {row.seeds for row in deltas.rows} == {2}
+
+
+@pytest.mark.parametrize(("said", "seeds"), [(("7", "7"), [1]), (("7", "9"), [1, 2])])
+def test_seeds_that_score_alike_are_copies_only_where_they_answer_alike(
+    tmp_path: Path, said: tuple[str, str], seeds: list[int]
+) -> None:
+    arms = {f"{arm},seed={seed}": 2 * i + seed for i, arm in enumerate("cx") for seed in (1, 2)}
+    for name, number in arms.items():
+        seed = int(name[-1])
+        scores = [float(i < 2 + (name[0] == "x")) for i in range(8)]
+        add_evaluation(tmp_path, number, 0, seed=seed, scores=scores, said=said[seed - 1], n=8)
+    folder = add_recipe(tmp_path, "recipe", arms)
+    assert compare_runs(tmp_path, folder, control="c").seeds == {"c": seeds, "x": seeds}
 
 
 def test_an_arm_of_a_recipe_that_was_not_evaluated_is_a_gap(tmp_path: Path) -> None:

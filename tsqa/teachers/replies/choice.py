@@ -90,13 +90,17 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _WAVERS = re.compile(
-    r"\b(?:wait|actually|maybe|perhaps|possibly|(?:could|might|may) (?:also )?be"
-    r"|is also (?:possible|correct|right)|alternatively|unless|otherwise"
-    r"|only (?:if|when|for)|depend(?:s|ing)|no, "
+    r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
+    r"|is also (?:possible|correct|right)|alternatively|no, "
+    r"|(?:maybe|perhaps|possibly|otherwise)\W{1,3}(?:option |choice )?(?-i:[B-HJ]|[AI](?! [a-z]))\b"
     r"|(?:however|but|though),? (?:some|others|many)\b)"
-    r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b",
+    r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b"
+    r"|^(?!\W{0,3}(?-i:[A-Z]\w* [a-z]))"
+    r"(?:(?!\b(?:because|since|as|for|due|given)\b|[.;:!] \w|[\u2013\u2014])[^\n])*?"
+    r"\b(?:maybe|perhaps|possibly|unless|otherwise|only (?:if|when|for)|depend(?:s|ing))\b",
     re.IGNORECASE,
 )
+"""Behind a letter; conditions and doubts before any reason, which may tell of some itself."""
 _DENIED = re.compile(
     r"(?:(?:definitely |certainly |surely )?not\b|neither\b|never\b|nicht\b|ne pas\b|no es\b"
     r"|anything but\b|all but\b|\u4e0d\u662f)",
@@ -136,9 +140,10 @@ _CALLED_RIGHT = re.compile(
 _DESCRIBES = re.compile(
     r"\s?,?(?: (?:is|are|was|were|ist|sind|es|est)\b|\u662f)"
     r"(?! (?:(?:therefore|thus|clearly|definitely|indeed|then|the|my|la|le|die|der|only|single|most"
-    r"|likely|best|correct|right) ){0,4}"
-    r"(?:correct|right|true|answer|best|choice|option|one|it|richtig|korrekt|correct[ao]|correcte"
-    r"|bonne)\b)"
+    r"|likely|best|correct|right|final|accurate|appropriate|suitable|complete|precise|logical"
+    r"|plausible|reasonable) ){0,4}"
+    r"(?:correct|right|true|answer|best|choice|option|one|it|accurate|appropriate|suitable|richtig"
+    r"|korrekt|correct[ao]|correcte|bonne)\b)"
     r"(?!\u6b63|\u5bf9|\u5c0d|\u7b54)",
     re.IGNORECASE,
 )
@@ -147,7 +152,10 @@ _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\
 _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
 _LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
-_OF_ALL = re.compile(r"\W{0,4}(?:none|neither|(?:all|both) of)\b", re.IGNORECASE)
+_OF_ALL = re.compile(
+    r"\W{0,4}(?:(?:none|neither)\b(?: [^\s.]+){0,4}|(?:all|both) of\b(?: [^\s.]+){0,2})\W*",
+    re.IGNORECASE,
+)
 _REMARK = re.compile(r" \((?P<inner>[^()\n]*)\)(?P<after>.*)", re.DOTALL)
 _IN_DOUBT = re.compile(
     r"\b(?:not|no|never|eliminated|excluded|ruled out|rejected|discarded|wrong|incorrect|false"
@@ -248,11 +256,19 @@ def _choose_by_letter(
 
 
 def _says_otherwise(rest: str, choice: str) -> bool:
-    """Whether the words behind a letter are another number than its option, or `none of these`."""
+    """Whether the words behind a letter are another number than its option, or `none of these`.
+
+    A number says nothing of an option in another unit, or of one that is neither number nor word.
+    """
+    if _OF_ALL.fullmatch(rest):
+        return True
     said, own = read_quantity(rest.strip(" .:()-")), read_quantity(choice)
-    is_own = bool(said and own and said.value == own.value)
-    is_other = said is not None and not is_own and said.text not in choice
-    return is_other or bool(_OF_ALL.match(rest))
+    if said is None or said.text in choice:
+        return False
+    if own is None:
+        return not _SIGNS.search(choice) and bool(re.search("[A-Za-z]{2}", choice))
+    is_near = 100 * abs(said.value - own.value) <= abs(own.value)  # `1/3 (0.333)`
+    return said.unit in ("", own.unit) and not is_near
 
 
 def _doubts(remark: str, index: int, choices: Sequence[str]) -> bool:

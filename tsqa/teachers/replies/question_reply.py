@@ -211,6 +211,9 @@ def _runs_on(question: str, kind: AnswerKind, choices: list[str], *, is_field: b
         return "runs into the next field"
     asked, mark, after = question.rpartition("?")
     told = _TOLD.search(question)
+    named = told["said"].rpartition("=")[0].split()[-1:] if told else []
+    if told and named and named[0] not in question[: told.start()].split():
+        told = None  # `(g = 9.8)`, a constant to use
     stated = [told["said"] if told else "", last_statement(after) if mark and asked else ""]
     is_told = kind in ("choice", "number", "boolean") and any(
         one and not read_answer(one, kind, choices).error for one in stated
