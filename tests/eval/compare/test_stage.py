@@ -305,7 +305,7 @@ def test_the_conclusion_names_what_an_arm_loses() -> None:
     sides = (("c", before), ("x", after), ("y", before))
     models = [evaluated(arm, rates, seed=seed) for arm, rates in sides for seed in range(3)]
     assert deltas_of(*models).conclusion.endswith(
-        "Some arm gains detectably on 1 of 3 tasks: day. Some arm is worse on 1 of 3 tasks: unit."
+        "Some arm gains detectably on 1 of 3 tasks: day.\nSome arm is worse on 1 of 3 tasks: unit."
     )
     alone = deltas_of(evaluated("c", {"day": 0.2}), evaluated("x", {"day": 0.6})).conclusion
     assert "higher in this run on the one task; one training seed" in alone
