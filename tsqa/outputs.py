@@ -28,6 +28,3 @@ def check_outputs(paths: Sequence[Path | None], force: bool) -> None:
             raise UsageError(
                 f"{path}: is there already", "choose another name, or replace it with --force"
             )
-        beside = path.with_name(f"{path.name}.tmp")
-        if os.path.lexists(beside):
-            raise UsageError(f"{beside}: is in the way of {path.name}", "move or remove it")

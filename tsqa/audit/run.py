@@ -295,8 +295,11 @@ def _working_folder(
 
 def _refuse_strange(folder: Path, identity: Path) -> None:
     """Refuse a folder that no audit began: it would be emptied."""
-    begun = {SCRATCH, f"{identity.name}.tmp"}
-    if not identity.exists() and {path.name for path in folder.glob("**/*")} - begun:
+    strange = (
+        path.name != SCRATCH and not path.match(f"{identity.name}.*.tmp")
+        for path in folder.glob("**/*")
+    )
+    if not identity.exists() and any(strange):
         raise TsqaError(f"{folder}: is no folder of an audit", "move it, or choose another --out")
 
 

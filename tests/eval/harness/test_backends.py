@@ -126,7 +126,7 @@ def test_a_process_that_stays_stopped_is_an_error(
         EngineError, match=rf"(?s)some/model\): process {pid} was stopped for 0.5 s"
     ):
         ask(modelless)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert f"kill -CONT {pid}" in capsys.readouterr().err
 
 

@@ -140,9 +140,11 @@ class SlowStore(TokenStore):
     """Takes 3 ms for a row, or fails at one."""
 
     broken: Any = None
+    read = 0
 
     def row(self, source: str, index: int) -> Any:
         time.sleep(0.003)
+        self.read += 1
         if (source, index) == self.broken:
             raise DataError("the disk is gone")
         return super().row(source, index)
@@ -150,14 +152,12 @@ class SlowStore(TokenStore):
 
 def test_rows_are_read_while_the_step_runs_and_waiting_is_counted(tmp_path: Path) -> None:
     write_store(tmp_path)
-    idle = TokenStream(make_plan(), SlowStore(tmp_path), 0, 1, 4)
-    for _ in idle.batches():
-        pass
-    busy = TokenStream(make_plan(), SlowStore(tmp_path), 0, 1, 4)
-    for _ in busy.batches():
-        time.sleep(0.03)
-    assert idle.wait_seconds > 128 * 0.003 * 0.8
-    assert busy.wait_seconds < idle.wait_seconds / 3
+    plan, store = make_plan(), SlowStore(tmp_path)
+    stream = TokenStream(plan, store, 0, 1, 4)
+    for number, _ in enumerate(stream.batches(), 1):
+        while store.read < min(4 * (number + 4), plan.total_rows):  # four batches ahead
+            time.sleep(0.001)
+    assert stream.wait_seconds > 0
 
 
 def test_an_error_of_the_reader_reaches_the_loop(tmp_path: Path) -> None:

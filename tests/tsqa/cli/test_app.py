@@ -7,7 +7,6 @@ import resource
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,11 @@ def test_help_imports_no_engine_and_shows_an_example() -> None:
         "try: main()\n"
         "finally: print(sorted({'torch', 'transformers', 'vllm', 'lm_eval'} & set(sys.modules)))"
     )
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY
     )
     assert "tsqa run recipes/quickstart/recipe.yaml" in done.stdout
     assert done.stdout.strip().endswith("[]")
-    assert time.monotonic() - started < 10
 
 
 def test_help_lists_the_groups_in_order_and_the_stages_as_they_run() -> None:

@@ -140,9 +140,6 @@ def test_an_output_is_not_replaced_unasked(tmp_path: Path) -> None:
             check_outputs([None, path], force=False)
     with pytest.raises(TsqaError, match="named twice"):
         check_outputs([tmp_path / "new", tmp_path / "." / "new"], force=False)
-    (tmp_path / "x.jsonl.tmp").touch()
-    with pytest.raises(TsqaError, match="in the way"):
-        check_outputs([tmp_path / "x.jsonl"], force=True)
     check_outputs([tmp_path / "new", None, tmp_path / "other"], force=False)
     check_outputs([recipe], force=True)
 

@@ -72,7 +72,7 @@ def test_endless_code_ends_in_time() -> None:
     sleeper = "import time\ntime.sleep(60)"
     short = CodeSection(seconds=0.1)
     assert run_tests(program(sleeper), TESTS, short) == "no end within 0.1 s"
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50
 
 
 def test_a_machine_that_is_too_busy_rejects_with_a_reason_of_its_own(

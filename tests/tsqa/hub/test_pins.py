@@ -91,7 +91,7 @@ def test_a_hub_that_hangs_is_not_waited_for(
     made = pins(tmp_path)
     for name in "abc":
         assert made.identify("model", name)["commit"] == "unpinned"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25
 
 
 def test_a_pinned_model_is_fetched_at_its_commit(

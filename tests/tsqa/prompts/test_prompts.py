@@ -447,4 +447,4 @@ def test_front_matter_that_grows_by_aliases_is_refused_before_it_does(tmp_path: 
     began = time.monotonic()
     with pytest.raises(DataError, match=r"mine\.jinja: front matter: more than 100,000 values"):
         load(path, "answer")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60

@@ -380,7 +380,7 @@ def test_endless_programs_end_with_all_their_threads(walled: Boundary) -> None:
     closed = "import os, time\ndef f():\n    for fd in range(3, 32):\n        try: os.close(fd)\n        except OSError: pass\n    time.sleep(600)"
     found = run_all(walled, [(program, "f()") for program in (hang, sleep, threads, closed)], 1)
     assert all(found) and "SIGXCPU" in found[0] and found[1] == "no end within 1 s"
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
 
 
 def test_a_dead_parent_leaves_nothing(walled: Boundary) -> None:

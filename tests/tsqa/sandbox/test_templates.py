@@ -136,7 +136,7 @@ def test_a_bomb_is_an_error_in_time(source: str) -> None:
     started = time.monotonic()
     with pytest.raises((jinja2.TemplateError, OverflowError, RecursionError, TypeError)):
         BOUNDED.from_string(source).render(VALUES)
-    assert time.monotonic() - started < SECONDS + 5
+    assert time.monotonic() - started < SECONDS + 30
 
 
 def test_the_bounds_hold_in_threads_and_start_anew_with_each_rendering() -> None:

@@ -292,7 +292,7 @@ def test_a_worker_that_ends_while_its_children_hold_the_pipe_is_a_death(
     begin = time.monotonic()
     with pytest.raises(EngineError, match=r"vLLM exited with 3(.|\n)*filter\.x\.teacher"), engine:
         pass
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 25
 
 
 def test_a_worker_that_cannot_be_started_is_an_error(

@@ -255,7 +255,7 @@ def test_silence_ends_in_time_and_holds_up_nobody(tmp_path: Path) -> None:
 
     def answer(body: dict[str, Any], attempt: int) -> Reply:
         if body["name"] == "never":
-            release.wait(10)
+            release.wait(60)
         return ok("fine")
 
     with served(answer) as server:
@@ -263,7 +263,7 @@ def test_silence_ends_in_time_and_holds_up_nobody(tmp_path: Path) -> None:
         with open_engine(quick, "m", tmp_path / "log", 0) as engine:
             begin = time.monotonic()
             done = ask(engine, [chat("never"), *(chat(f"good {n}") for n in range(20))])
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 40
         release.set()
     assert done["never"].finish_reason == (
         "error: no answer in 0.3 s (generate.teacher.timeout_seconds)"
@@ -543,7 +543,7 @@ def test_an_outage_without_an_end_ends_the_stage(tmp_path: Path) -> None:
         settings = section(server.url, retries=0, outage_minutes=0.01)
         with pytest.raises(RefusedError, match=r"in a row failed(.|\n)*503 down"):
             run_jobs(tmp_path, settings, 600)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
 
 
 def test_a_share_without_answers_is_an_error_unless_it_is_allowed(tmp_path: Path) -> None:
