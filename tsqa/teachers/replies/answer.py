@@ -34,8 +34,9 @@ _NAME = re.compile(
     r"[A-Za-z]\w{0,20}(?: [A-Za-z]\w{0,20}){0,4}"
     r"|[a-zA-Z](?:_\{?\w{1,9}\}?)?(?:\([\w, ]{1,9}\))?"
 )
-_RELATION = re.compile(r"[<>\u2264\u2265\u2260|]|\\(?:[lg]eq?|neq?)\b")
-_UNKNOWN = re.compile(rf"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])|{_RELATION.pattern}")
+_UNKNOWN = re.compile(
+    r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])|[<>\u2264\u2265\u2260|]|\\(?:[lg]eq?|neq?)\b"
+)
 _CORRECTION = re.compile(
     r"\b(?:wait|actually|correction|corrected|mistake|mistaken|error|sorry|instead|recheck|re-check"
     r"|rechecking|check again|on second thought|should be|should have been|let me re\w*|let's re\w*"
@@ -77,7 +78,7 @@ _IN_BOLD = re.compile(
     r"(?P<said>[^*\n]*\w)"
     r"[.!]?(?P=mark)(?:(?:, | \()not [^*()\n]{1,60}\)?)?[.!]?"
 )
-_NUMBER_IN_BOLD = re.compile(r"(?P<before>[^*\n]*\w[^*\n]*)\*\*(?P<said>[^*\n]+?)[.!]?\*\*[.!]?")
+_NUMBER_IN_BOLD = re.compile(r"(?P<before>[^*\n]+)\*\*(?P<said>[^*\n]+?)[.!]?\*\*[.!]?")
 _CONFIDENCE = re.compile(
     r"(?:[.,;]\s|\s[\[(])\bconfidence(?: level| score)?(?: ?[:=]| is\b)"
     r" ?(?:\.?\d|(?:very |fairly )?(?:high|medium|moderate|low|certain|full)\b)[^\n]{0,20}$",
@@ -123,7 +124,7 @@ _TEX_INLINE = re.compile(
     r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
 )
 _EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*\}")
-_EQUALS = re.compile(r"(?:= \s*)+")
+_EQUALS = re.compile(r"(?:= \s*)+|=(?=[-+]?[\d.$])")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
     ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"),
@@ -288,8 +289,7 @@ def _right_side(text: str) -> str:
         return text
     sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
     # `V = lwh = 3 * 4 * 5 = 60` tells of V; `2x = 6` and `x + y = 5` are equations.
-    is_named = _NAME.fullmatch(sides[0]) and not _RELATION.search(left)
-    is_result = is_named or all(
+    is_result = _NAME.fullmatch(sides[0]) or all(
         _NAME.fullmatch(side) or (re.search(r"\d", side) and not _UNKNOWN.search(side))
         for side in sides
     )
