@@ -70,7 +70,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 GENERATE = Stage(
     "generate",
-    11,
+    12,
     _config,
     "tsqa.generate.stage",
     sections=("generate",),

@@ -75,6 +75,15 @@ _PLACEHOLDER = re.compile(
     r"|(?:answer|option) (?:goes )?here)",
     re.IGNORECASE,
 )
+_PREFACE = re.compile(
+    r"\A(?:(?:(?:(?:i'm |i am )?(?:very |so |truly )?(?:sorry|afraid)(?: that)?"
+    r"|unfortunately|regrettably|(?:my )?apologies|(?:es )?tut mir leid|leider|lo siento"
+    r"|lamentablemente|(?:je suis )?d\u00e9sol\u00e9e?|malheureusement|desculpe|infelizmente"
+    r"|mi dispiace|purtroppo)(?:[,.;:!]|(?= ))(?: (?:but|however,?|aber|pero|mais|mas|ma)\b)?"
+    r"|(?:based on|according to|from) [^,.\n]{1,60},) ?){1,2}(?=\S)",
+    re.IGNORECASE,
+)
+"""Before what says that there is no answer."""
 _SENTENCES = 5
 
 
@@ -92,7 +101,8 @@ def refuses(text: str, question: str = "") -> bool:
     bare = _bare(text)
     if not bare:
         return False
-    if _anywhere("unknown").fullmatch(bare) or _anywhere("undecided").fullmatch(bare):
+    said = _PREFACE.sub("", bare, count=1)
+    if _anywhere("unknown", "undecided").fullmatch(said):
         return not _OFFERED.search(question)
     if _PLACEHOLDER.fullmatch(bare):
         return True

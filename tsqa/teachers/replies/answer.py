@@ -47,7 +47,8 @@ _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
 _MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
 _TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
 _MARK_BEFORE = re.compile(
-    r"^(?:[\u2713\u2714\u2705\u2611]\ufe0f?|\u27a1\ufe0f?|\U0001f449)\s*(?=\S)"
+    r"^(?:[\u2713\u2714\u2705\u2611]\ufe0f?|\u27a1\ufe0f?|\U0001f449"
+    r"|[\u2192\u21d2\u27f9\u2234]|=>)\s*(?=\S)"
     r"|^>\s*(?=[A-Z]\b|[^\W\d_]{3})"
 )
 """`> 5` and `> x` are relations, and no quoted lines."""
@@ -61,7 +62,7 @@ _EMPHASIS = re.compile(
     re.IGNORECASE,
 )
 _NOT_ANOTHER = re.compile(
-    r"(?:, | \()not [$\u20ac\u00a3]?\d[\d.,/]*(?: ?(?:%|[A-Za-z]+))?\)?\.?$", re.IGNORECASE
+    r"(?:, | \()not -?[$\u20ac\u00a3]?\d[\d.,/]*(?: ?(?:%|[A-Za-z]+))?\)?\.?$", re.IGNORECASE
 )
 _CHECKED = re.compile(
     r"[.;]\s{1,3}(?:(?:to|we|i|let(?: us|'s)|as a|quick) ){0,3}"
@@ -75,11 +76,18 @@ _IN_BOLD = re.compile(
     r"(?:(?!\b(?i:no|not|nor|none|nobody|nothing|neither|never|cannot)\b|n['\u2019]t\b)[^*\n])*"
     r"\b(?:is|are|was|were|be|called|named|by|equals) (?P<mark>\*\*|__)(?!no[tr]?\b)"
     r"(?P<said>[^*\n]*\w)"
-    r"[.!]?(?P=mark)[.!]?"
+    r"[.!]?(?P=mark)(?:(?:, | \()not [^*()\n]{1,60}\)?)?[.!]?"
 )
+_NUMBER_IN_BOLD = re.compile(r"(?P<before>[^*\n]+)\*\*(?P<said>[^*\n]+?)[.!]?\*\*[.!]?")
 _CONFIDENCE = re.compile(
     r"(?:[.,;]\s|\s[\[(])\bconfidence(?: level| score)?(?: ?[:=]| is\b)"
     r" ?(?:\.?\d|(?:very |fairly )?(?:high|medium|moderate|low|certain|full)\b)[^\n]{0,20}$",
+    re.IGNORECASE,
+)
+_ROUNDED = re.compile(
+    r"(?<=[\w%])(?:, | \()(?:when )?(?:rounded(?: (?:up|down|off))?|(?:correct|accurate)(?= to ))"
+    r"(?: ?to (?:the )?(?:nearest )?(?:\d|one|two|three|four|whole|tenth|hundredth|cent|integer)"
+    r"[a-z ]{0,24})?\)?[.]?\Z",
     re.IGNORECASE,
 )
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
@@ -101,7 +109,11 @@ _PARTS = re.compile(r"\(?a[).]\s*\S.*\(?b[).]\s*\S", re.IGNORECASE | re.DOTALL)
 _UNCOMMITTED = re.compile(
     r"\A(?:i (?:think|believe|guess|suppose)|(?:i(?:'m| am) )?not sure"
     r"|(?:maybe|perhaps|probably|possibly)(?=\W+\w)|either\b[^\n]*\bor)\b"
-    r"|,? i (?:think|believe|guess|suppose)\W*\Z|\?\W{0,3}\s+\w|[.!]\s[^\n]*\?\W*\Z"
+    r"|,? i (?:think|believe|guess|suppose)\W*\Z"
+    r"|\Amy (?:best |first |educated )*guess\b"
+    r"|(?:[(,.;\u2013\u2014-]\s?|\bbut )(?:but )?(?:i(?:'m| am) )?"
+    r"(?:not (?:entirely |completely )?(?:sure|certain)|unsure)\W*\Z"
+    r"|\?\W{0,3}\s+\w|[.!]\s[^\n]*\?\W*\Z"
     r"|\A(?:see|as) (?:above|below)\b",
     re.IGNORECASE,
 )
@@ -112,7 +124,7 @@ _TEX_INLINE = re.compile(
     r"\$([^$\s]+|(?=[^$\n\\]*\\[a-zA-Z])[^$\n]+)\$(?!\d)|\\\(((?:(?!\\\().)+?)\\\)"
 )
 _EMPTY_BOX = re.compile(r"\\boxed\s*\{\s*\}")
-_EQUALS = re.compile(r"(?:= \s*)+")
+_EQUALS = re.compile(r"(?:= \s*)+|=(?=[-+]?[\d.$])")
 _WRAPPERS = (
     ("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("**", "**"),
     ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\u201c", "\u201d"),
@@ -229,7 +241,7 @@ def _read_number(text: str) -> Reading:
         said = _NOT_ANOTHER.sub("", said)
     if _PARTS.match(said):
         return Reading(error="several numbers")
-    said = _CONFIDENCE.sub("", said)
+    said = _ROUNDED.sub("", _CONFIDENCE.sub("", said))
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
         again = _read_number(_AGAIN.sub("", remarked["again"]))
@@ -256,6 +268,17 @@ def _read_number(text: str) -> Reading:
     return Reading(answer=stated.text) if stated else Reading(error=error)
 
 
+def bold_number(sentence: str) -> str:
+    """The number that alone is bold in a sentence, and ends it: 6 of `9 - 3 leaves **6**`."""
+    bold = _NUMBER_IN_BOLD.fullmatch(sentence.strip())
+    if bold is None:
+        return ""
+    clause = re.split(r"[.!?]\s+", bold["before"])[-1]
+    before = re.sub(r"\d[\d.,/]*", "n", clause)
+    stated, _ = state_quantity(f"{before}{bold['said']}")
+    return stated.text if stated else ""
+
+
 def _right_side(text: str) -> str:
     """What a calculation, or a name, comes to: 20 of 4 * 5 = 20, and 3 of x = 3."""
     text = _ABOUT.sub("\u2248", text)
@@ -265,7 +288,8 @@ def _right_side(text: str) -> str:
     if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return text
     sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
-    is_result = all(
+    # `V = lwh = 3 * 4 * 5 = 60` tells of V; `2x = 6` and `x + y = 5` are equations.
+    is_result = _NAME.fullmatch(sides[0]) or all(
         _NAME.fullmatch(side) or (re.search(r"\d", side) and not _UNKNOWN.search(side))
         for side in sides
     )

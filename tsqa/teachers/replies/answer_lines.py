@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers
-from tsqa.teachers.replies.answer import Reading, are_one, read_answer
+from tsqa.teachers.replies.answer import Reading, are_one, bold_number, read_answer
 from tsqa.teachers.replies.choice import LETTERS, find_option
 from tsqa.teachers.replies.judgement_reply import begins_with
 from tsqa.teachers.replies.stated_answer import (
@@ -65,6 +65,7 @@ _JUDGED = re.compile(
     r"(?P<after>[)*_.,;:\u2013\u2014-][^\n]*)?\s*",
     re.IGNORECASE,
 )
+_GLOSS = re.compile(r"\s?(?::| [\u2013\u2014(-])")
 _UNDECIDED = re.compile(
     r"\b(?:yes|true|but|wait|actually|partly|partially|maybe|perhaps|possibly|rather|better|although"
     r"|depend\w*)\b",
@@ -75,18 +76,23 @@ _ASKS_OR_EXPLAINS = re.compile(
 )
 """Above the lines that judge options, what they are judged by."""
 _ENDS_IN_NAME = re.compile(
-    r"(?P<before>(?:(?:of|among) [^.,!?;:\n]{3,40}, )?the [^.,!?;:\n]{2,150}"
-    r"\b(?:is|are|was|were|be)) (?:called |indeed |simply )?[*_]{0,2}"
+    r"(?P<before>(?:(?:so|thus|therefore|hence|consequently),? )?"
+    r"(?:(?:of|among) [^.,!?;:\n]{3,40}, )?the [^.,!?;:\n]{2,150}"
+    r"\b(?:is|are|was|were|be|equals)) (?:called |indeed |simply )?[*_]{0,2}"
     r"(?P<named>[^.!?;\n]+?)[*_]{0,2}(?: \((?P<letter>[A-J])\))?[*_]{0,2}[.!]?",
     re.IGNORECASE,
+)
+_IS_BOLD = re.compile(
+    r"(?P<before>[^*?\n]*\b(?:is|are|was|were|be|called|by|on|in|at)) \*\*(?P<named>[^*\n]+)\*\*"
+    r"(?P<after>[.,;][^*?\n]*)"
 )
 _NOT_PLAIN = re.compile(
     r"\b(?:no|not|never|none|nor|neither|except|if|whether|could|might|may|maybe|perhaps|would|wrong"
     r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or"
     r"|options?|choices?|answers?|guess(?:es)?|mistakes?|errors?|misconceptions?|myths?|traps?"
     r"|distractors?|decoys?|runner-up|opposite|contrary|avoid|bad|question|statement|unlikely|hardly"
-    r"|(?:second|third|next)[ -](?:best|most)|(?:least|less) (?:likely|plausible)|once|used to|long"
-    r"|(?:believ|think|thought|sa(?:y|id)|claim|assum|pretend|doubt|suppos|seem|appear|consider"
+    r"|(?:second|third|next)[ -](?:most|\w+st)|(?:least|less) (?:likely|plausible)|once|used to"
+    r"|long|(?:believ|think|thought|sa(?:y|id)|claim|assum|pretend|doubt|suppos|seem|appear|consider"
     r"|eliminat|exclud|reject|rul(?:e[ds]?|ing) out|discard|expect|suggest|tempt|compet)\w*)\b"
     r"|n['\u2019]t\b",
     re.IGNORECASE,
@@ -141,9 +147,11 @@ def bare_answer(
             is_one &= not begins_with(opposite, first) or any(said_instead(first))
         return (stated, _working(text)) if is_one else ("", "")
     if kind == "choice":
-        named = _judged_right(text, choices) or _named_at_end(text.strip(), choices)
-        if named:
-            return named, _working(text)
+        judged = _judged_right(text, choices) or _bold_option(text.strip(), choices)
+        named = _named_at_end(text.strip(), choices)
+        begun = None if judged else read_answer(first, kind, choices).answer
+        if judged or named:
+            return (judged or named, _working(text)) if begun in (None, named) else ("", "")
     if kind in ("choice", "number", "boolean"):
         lines = [line for line in text.splitlines() if line.strip()]
         if kind == "number" and _is_aside(lines[-1], lines[:-1]):
@@ -151,6 +159,11 @@ def bare_answer(
         if kind == "number" and _LISTED.match(text.strip()):
             answer = _after_list(text.strip())
             return answer, "\n".join(line for line in lines if answer and line != answer)
+        marked = [bold_number(line) for line in lines] if kind == "number" else [""]
+        if marked[-1] and not is_alone(lines[-1], kind):
+            values = [read_answer(line, kind, []) for line in (lines[0], *filter(None, marked))]
+            is_one = are_one([each for each in values if not each.error], kind)
+            return (marked[-1], _working(text)) if is_one else ("", "")
         likely = _likely_line(lines, kind, choices)
         if likely is not None:
             return likely, "\n".join(other for other in lines if other != likely)
@@ -189,15 +202,35 @@ def _judged_right(text: str, choices: Sequence[str]) -> str:
     texts = zip(
         (match["text"].strip(" |*_:.)-\u2013\u2014") for match in found), choices, strict=True
     )
-    if any(said and find_option(said, choices) != choices.index(one) for said, one in texts):
+    said_of = ((said, choices.index(one)) for said, one in texts if said)
+    if any(
+        index not in (find_option(said, choices), find_option(_GLOSS.split(said)[0], choices))
+        for said, index in said_of
+    ):
         return ""
     right = [choice for match, choice in zip(found, choices, strict=True) if match["right"]]
     return right[0] if len(right) == 1 else ""
 
 
+def _bold_option(text: str, choices: Sequence[str]) -> str:
+    """The option that is all that stands in bold, in a reply of one plain sentence about it."""
+    found = _IS_BOLD.fullmatch(text)
+    around = f"{found['before']} {found['after']}" if found else ""
+    index = find_option(found["named"], choices) if found else None
+    if index is None or _NOT_PLAIN.search(around.replace(" and ", ", ")):
+        return ""
+    said = f" {normalise(around)} "
+    others = (f" {normalise(one)} " for place, one in enumerate(choices) if place != index)
+    return "" if any(other in said for other in others) else choices[index]
+
+
 def _named_at_end(text: str, choices: Sequence[str]) -> str:
-    """The option with which a reply of one plain sentence ends: `The best conductor is copper.`"""
-    found = _ENDS_IN_NAME.fullmatch(text)
+    """The option with which a reply ends, of one plain sentence or one that concludes.
+
+    `The best conductor is copper.`, or below other lines `Hence, the best conductor is copper.`
+    """
+    before, _, last = text.rpartition("\n")
+    found = _ENDS_IN_NAME.fullmatch(last) if not before or _CONCLUDES.match(last) else None
     if found is None or _NOT_PLAIN.search(found["before"]):
         return ""
     index = find_option(found["named"], choices)

@@ -15,6 +15,7 @@ from tsqa.teachers.replies.judgement_reply import read_verdict
 from tsqa.text.normalise import normalise
 from tsqa.text.quantities import read_quantity
 
+_DIFFERENT = "letter and words name different options"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ORDINALS = {
     name: place
@@ -111,7 +112,8 @@ _ONLY = (
     r"|solamente|[u\u00fa]nicamente)\b)"
 )
 _NOT_BUT = re.compile(
-    rf"(?:not {_ONLY}(?:{_NOUN})?[^,;.]{{1,80}}?,? but (?:rather |instead )?"
+    rf"(?:not {_ONLY}(?:{_NOUN})?[^,;.]{{1,80}}?"
+    r"(?:,? but (?:rather |instead )?|[,;.] it(?:'s| is) )"
     rf"|nicht {_ONLY}(?:{_NOUN})?[^,;.]{{1,80}}?, sondern (?:vielmehr )?"
     rf"|(?:n'est )?pas {_ONLY}(?:{_NOUN})?(?:la |le )?"
     rf"[^,;.]{{1,80}}?,? mais (?:plut\u00f4t )?|no (?:es )?{_ONLY}(?:{_NOUN})?(?:la "
@@ -136,6 +138,10 @@ _CALLED_RIGHT = re.compile(
     r"|bonne r\u00e9ponse)\b"
     r"|(?:\u9009\u9879|\u9879)?\u662f?(?:\u6b63\u786e|\u6b63\u89e3|\u5bf9\u7684)"
     r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
+)
+_SO = re.compile(
+    r"(?<![\w'])(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence|leaves|leaving)[,:]? (?:only )?"
+    r"(?:(?:option|choice|answer) )?[*(]{0,3}(?P<letter>[A-Z])[*).!]{0,4}\Z"
 )
 _DESCRIBES = re.compile(
     r"\s?,?(?: (?:is|are|was|were|ist|sind|es|est)\b|\u662f)"
@@ -174,6 +180,7 @@ _TURNS = re.compile(
     r"\W{0,3}(?:but|however|yet|although|though)\b(?! (?:not|never|no)\b)", re.IGNORECASE
 )
 _LISTED = re.compile(r"\s*[,;/|<>=\u2192\uff0c\u3001]\s*(?P<next>[^,;/|<>=\u2192\uff0c\u3001.\n]+)")
+_AND = re.compile(rf" {_AND_OR} ")
 _ASKED = re.compile(r"\W{0,2}[?\uff1f]")
 _JOINED = re.compile(r"\W{0,3}(?:or|and|und|oder|et|ou|y|e)\b|\s?[&/+]\s?[^\W\d_]")
 
@@ -249,7 +256,7 @@ def _choose_by_letter(
         return _choose_by_words(said, choices)
     is_otherwise = worded is None and _says_otherwise(rest, choices[index])
     if is_otherwise or worded not in (None, index):
-        return Choice(error="letter and words name different options")
+        return Choice(error=_DIFFERENT)
     if worded is None and _is_held(index, choices):
         return Choice(error="a letter that an option holds too")
     return Choice(index, is_bare=is_bare)
@@ -291,12 +298,16 @@ def _tells_of_another(index: int, after: str, choices: Sequence[str]) -> bool:
 def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     """Of a sentence that neither is an option nor begins with an option's letter."""
     begun = _find_prefix(said, choices)
+    so = _SO.search(said)
+    concluded = letter_index(so["letter"]) if so else len(choices)
     if begun is not None:
+        if begun[0] != concluded < len(choices):
+            return Choice(error=_DIFFERENT)
         letter = _LETTER_BEHIND.match(begun[1])
         if _folded(choices[begun[0]]) in _VERDICTS and read_verdict(said)[0] is None:
             return Choice(error="names no option")
         if letter and begun[0] != letter_index(letter[1]) < len(choices):
-            return Choice(error="letter and words name different options")
+            return Choice(error=_DIFFERENT)
         if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
             return Choice(error="names two options")
         is_turned = _TURNS.match(begun[1]) and _names_another(*begun, choices)
@@ -330,6 +341,10 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     for index in right:
         if index < len(choices) and not _is_held(index, choices):
             return Choice(index)
+    if concluded < len(choices) and not _is_held(concluded, choices):
+        named = [each for each in range(len(choices)) if _is_named(each, said, choices)]
+        is_other = len(named) == 1 and concluded not in named
+        return Choice(error=_DIFFERENT) if is_other else Choice(concluded)
     return Choice(error="names no option")
 
 
@@ -340,7 +355,7 @@ def _choose_by_number(index: int, rest: str, choices: Sequence[str]) -> Choice:
     if not 0 <= index < len(choices):
         return Choice(error="names no option")
     if held not in (None, index) or worded not in (None, index):
-        return Choice(error="letter and words name different options")
+        return Choice(error=_DIFFERENT)
     if _DESCRIBES.match(rest):
         return Choice(error="says what an option is")
     return _unless_wrong(index, rest)
@@ -386,8 +401,8 @@ def _find_prefix(text: str, choices: Sequence[str]) -> tuple[int, str] | None:
 def _lists_another(rest: str, choices: Sequence[str]) -> bool:
     """Whether the next in a list is another option, and not the subject of a sentence about it."""
     listed = _LISTED.match(rest)
-    next_one = find_option(listed["next"], choices) if listed else None
-    return next_one is not None
+    said = [listed["next"], _AND.split(listed["next"])[0]] if listed else []
+    return any(find_option(one, choices) is not None for one in said)
 
 
 def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:
@@ -398,6 +413,11 @@ def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:
         place != index and words and words not in mine and f" {words} " in said
         for place, words in enumerate(map(normalise, choices))
     )
+
+
+def _is_named(index: int, said: str, choices: Sequence[str]) -> bool:
+    """Whether a text holds the words of an option."""
+    return f" {normalise(choices[index])} " in f" {normalise(said)} "
 
 
 def _bare(text: str) -> str:

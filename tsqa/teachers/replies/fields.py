@@ -44,7 +44,7 @@ _NAMES = {
     "final": "(?:my )?final (?:answer|choice|verdict)|(?:corrected|revised) answer"
     "|\u6700\u7ec8\u7b54\u6848|\u6700\u7d42\u7b54\u6848",
     "answer": "answer|ans|the answer|answer (?:text|letter|option|choice|value)|(?:my )?verdict"
-    "|my (?:answer|choice)|correct answer|correct option|correct choice"
+    "|my (?:answer|choice)|correct answer|(?:short|quick) answer|correct option|correct choice"
     "|(?:richtige )?antwort"
     "|respuesta(?: correcta)?|(?:bonne )?r\u00e9ponse(?: correcte)?|resposta(?: correta)?"
     "|risposta(?: corretta)?|antwoord|odpowied\u017a|cevap|\u0111\u00e1p \u00e1n|jawaban"
@@ -55,7 +55,8 @@ _NAMES = {
     "|\u0627\u0644\u0625\u062c\u0627\u0628\u0629"
     "(?: \u0627\u0644\u0635\u062d\u064a\u062d\u0629)?"
     "|\u0627\u0644\u062c\u0648\u0627\u0628|\u0909\u0924\u094d\u0924\u0930",
-    "reasoning": "reasoning|reason|because|explanation|rationale|solution|step-by-step reasoning"
+    "reasoning": "reasoning|reason|because|explanation|(?:long|full|detailed) answer"
+    "|rationale|solution|step-by-step reasoning"
     "|step-by-step solution|step by step|working|why|l\u00f6sung|soluci\u00f3n|solu\u00e7\u00e3o"
     "|\u0440\u0435\u0448\u0435\u043d\u0438\u0435|begr\u00fcndung|erkl\u00e4rung"
     "|explicaci\u00f3n"

@@ -22,7 +22,10 @@ _STANDS = (
 )
 """`No friends`, `No whale is a fish` and `False positives` are no verdicts, `No it is not` is."""
 _END = r"(?=\s*(?:$|[,.;:!\u060c\u0964\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
-_CALLED = r"(?:(?:it|this|that|the (?:statement|answer|claim))(?:'s| is|'d be| would be) )"
+_CALLED = (
+    r"(?:(?:it|this|that|(?:the|this) (?:answer|(?:statement|claim)"
+    r"(?: [\"\u201c][^\"\u201c\u201d\n]{1,200}[\"\u201d])?))(?:'s| is|'d be| would be) )"
+)
 _NOT_TWICE = r"(?! that\b[^.!?\n]*(?:\b(?:not|never|false|untrue|wrong|incorrect)\b|n['\u2019]t\b))"
 OFFERED = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
 _ASKED_AGAIN = re.compile(
@@ -30,7 +33,11 @@ _ASKED_AGAIN = re.compile(
 )
 """The two verdicts as a prompt may offer them, and a verdict behind them."""
 _FILLER = re.compile(
-    r"\A(?:(?:actually|hm+|in fact)\b[,:.\u2026]{0,3} |(?:well|so|thus|therefore|hence)[,:.]{1,3} "
+    r"\A(?:(?:based on|according to|judging by|as per|per|by)(?: the| this| its| what the)?"
+    r"(?: \w+)? (?:passage|text|article|story|paragraph|context|table|information|definition"
+    r"|rules?)(?: (?:given|provided|above|says))?, "
+    r"|by definition, "
+    r"|(?:actually|hm+|in fact)\b[,:.\u2026]{0,3} |(?:well|so|thus|therefore|hence)[,:.]{1,3} "
     r"|(?:so|thus|therefore|hence) (?=(?:yes|no|true|false)\W*$)"
     r"|(?:it|that|this|the answer) (?:should be|must be) |(?:i(?:'d| would)? )?(?:say|think) )",
     re.IGNORECASE,
@@ -39,10 +46,10 @@ _VERDICT = re.compile(
     rf"\W{{0,8}}{_CALLED}?(?:(?:not (?:true|correct|the case)\b{_NOT_TWICE})"
     rf"|(?:(?:almost )?(?:definitely|certainly|absolutely|clearly|obviously)|of course) not{_END}"
     rf"|(?P<yes>(?:yes|true{_STANDS})\b|not (?:false|untrue|incorrect|wrong){_END}"
-    r"|(?:\u0646\u0639\u0645|\u0939\u093e[\u0901\u0902]|s[\u00ed\u00ec]|oui|ja|sim|tak|evet|absolutely|definitely|certainly|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
+    r"|(?:yep|yeah|yup|\u0646\u0639\u0645|\u0939\u093e[\u0901\u0902]|s[\u00ed\u00ec]|oui|ja|sim|tak|evet|absolutely|definitely|certainly|\u0434\u0430|\u662f\u7684?|\u5bf9\u7684?|\u5c0d\u7684?"
     rf"|\u6b63\u786e|\u306f\u3044|\ub124){_END}|(?:correct|right)(?=\W*\Z|[.!] ))"
     rf"|(?P<no>(?:{_NO})\b{_STANDS}"
-    r"|(?:\u0644\u0627|\u0643\u0644\u0627|\u0928\u0939\u0940\u0902|non|nein|nee|nie|hay\u0131r|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
+    r"|(?:nope|nah|\u0644\u0627|\u0643\u0644\u0627|\u0928\u0939\u0940\u0902|non|nein|nee|nie|hay\u0131r|n\u00e3o|\u043d\u0435\u0442|\u4e0d\u662f|\u5426|\u4e0d\u5bf9|\u932f"
     rf"|\u3044\u3044\u3048|\uc544\ub2c8[\uc694\uc624]){_END}|(?:incorrect|wrong)(?=\W*\Z|[.!] )))",
     re.IGNORECASE,
 )
@@ -56,6 +63,10 @@ _IF = re.compile(
 """Behind a verdict: one on a condition is none."""
 _BESIDE = re.compile(rf"[\s*_,;]{{1,5}}(?:(?P<yes>{_YES})|{_NO})\W*\Z", re.IGNORECASE)
 """`True, false` answers two questions."""
+_BUT_THEN = re.compile(
+    rf"\b(?:but|though|although),? (?:in (?:the )?\w+,? |\w+ly,? )?(?:(?P<yes>{_YES})|{_NO})\W*\Z",
+    re.IGNORECASE,
+)
 _BUT = re.compile(r"\A[\W_]*(?:(?:but|aber|mais|pero|ma|mas|\u043d\u043e)\b[\W_]*)?", re.IGNORECASE)
 _ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
 _CALLED_WRONG = re.compile(
@@ -102,9 +113,8 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
         return None, "says so on a condition"
     is_offered = _ALSO_OFFERED.match(rest)
     is_contrary = (_CALLED_WRONG if verdict else _CALLED_RIGHT).match(rest)
-    beside = _BESIDE.match(rest)
-    others = (*_ALONE.finditer(rest), *([beside] if beside else []))
-    alone = {bool(other["yes"]) for other in others}
+    others = (*_ALONE.finditer(rest), _BESIDE.match(rest), _BUT_THEN.search(rest))
+    alone = {bool(other["yes"]) for other in others if other}
     said = _BUT.sub("", rest, count=1)
     also = _VERDICT.match(said)
     is_alone = also is not None and not any(map(str.isalnum, said[also.end() :]))

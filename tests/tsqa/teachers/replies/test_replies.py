@@ -400,3 +400,8 @@ def test_whether_two_questions_are_the_same_is_read_or_nothing_is(
 ) -> None:
     assert parse_sameness(reply, "stop") is is_same
     assert parse_sameness(reply, "error: 503") is None
+
+
+def test_a_rule_below_a_long_answer_is_no_part_of_it() -> None:
+    read = parse_answer("Ice floats.\n\n---\n\nIt is light.\n\n---\n", "stop", "long_text", [])
+    assert read.answer == "Ice floats.\n\n---\n\nIt is light."
