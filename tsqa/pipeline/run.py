@@ -53,6 +53,7 @@ from tsqa.records.summaries import merge_leaks
 from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
+from tsqa.store.atomic import naming_full_disk
 from tsqa.store.manifest import Check
 from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
@@ -337,9 +338,10 @@ class Pipeline:
 
     def ensure(self, node: Node) -> Artifact:
         """The artifact of a node whose inputs are there, found or made; `tsqa gc` then keeps it."""
-        made = self.find_or_make(node)
-        self.record([node])
-        audit_where_asked(self, node)
+        with naming_full_disk(Path(self.recipe.runs)):
+            made = self.find_or_make(node)
+            self.record([node])
+            audit_where_asked(self, node)
         return made
 
     def find_or_make(self, node: Node) -> Artifact:
