@@ -561,7 +561,8 @@ class Pipeline:
         wanted = [node for node in self.nodes if node.stage == stage]
         wanted = [node for node in wanted if node.origin == self.origin] or wanted
         if not wanted:
-            raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`")
+            stages = ", ".join(dict.fromkeys(node.stage for node in self.nodes))
+            raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`", f"it has {stages}")
         needed = {id(node) for node in reached_from(wanted)}
         needed |= {
             id(node)
