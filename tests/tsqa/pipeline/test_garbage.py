@@ -98,7 +98,7 @@ def test_what_a_run_takes_up_while_the_question_is_asked_stays(
         assert question == "remove these 2 folders" and abort
         History(tmp_path / "smoke-base").add({"data": used.fingerprint})
 
-    monkeypatch.setattr(checks.typer, "confirm", answer)
+    monkeypatch.setattr("typer.confirm", answer)
     checks.gc(tmp_path, delete=True)
     store = Store(tmp_path / "artifacts")
     assert store.find(used.stage, used.fingerprint)

@@ -88,10 +88,10 @@ def test_two_that_copy_one_object_do_not_meet(
     def interrupted(source: IO[bytes], target: IO[bytes], size: int) -> None:
         target.write(source.read(100))
         target.flush()
-        monkeypatch.setattr(copies.shutil, "copyfileobj", whole)
+        monkeypatch.setattr(shutil, "copyfileobj", whole)
         inner.append(copies.local_copy(path).read_bytes())
         whole(source, target, size)
 
-    monkeypatch.setattr(copies.shutil, "copyfileobj", interrupted)
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
     content = bucket.get("a.jsonl")
     assert copies.local_copy(path).read_bytes() == content and inner == [content]
