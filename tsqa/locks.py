@@ -117,6 +117,18 @@ def _try_hold(folder: Path, path: Path) -> HeldFolder | None:
     return None
 
 
+@contextmanager
+def hold_file(path: Path) -> Iterator[None]:
+    """Change a file, or replace it, while no other process does: by a lock beside it, which waits.
+
+    For moments: what is read within the block is what is replaced.
+    """
+    lock = path.with_suffix(".lock")
+    with lock.open("a", encoding="utf-8") as handle:
+        flock(handle.fileno(), lock, fcntl.LOCK_EX)
+        yield
+
+
 def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool:
     """Lock an open file; False where another process holds it, and `kind` does not wait for it.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def keep(name: str, key: str, text: str) -> None:
     with suppress(OSError, ValueError, RuntimeError):
         folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = folder / f"{name}.{os.getpid()}.tmp"
+        temporary = folder / f"{name}.{secrets.token_hex(4)}.tmp"
         try:
             temporary.write_text(f"{_head(key, text)}\n{text}", encoding="utf-8")
             temporary.replace(folder / name)

@@ -111,6 +111,8 @@ def gc(
         return
     if not yes:
         typer.confirm(f"remove these {len(found)} folders", abort=True)
+        asked = {one.folder for one in found}  # a run may have taken one up meanwhile
+        found = [one for one in find_garbage(runs, recipes or []) if one.folder in asked]
     locked = remove(found)
     for one in locked:
         typer.echo(f"{one.name}: kept, a process works on it", err=True)

@@ -67,5 +67,6 @@ def _add(app: typer.Typer, name: str, stage: str, what: str) -> None:
         open_pipeline(recipe, overrides).run(until=stage)
 
     stage_command = "seeds" if app is seeds_app else name
-    command.__doc__ = f"{what}\n\nExample: tsqa {stage_command} recipes/quickstart/recipe.yaml"
+    example = "ablations/baselines" if stage == "nearest" else "quickstart/recipe"
+    command.__doc__ = f"{what}\n\nExample: tsqa {stage_command} recipes/{example}.yaml"
     app.command(name, rich_help_panel=None if app is seeds_app else STAGES)(command)

@@ -6,7 +6,6 @@ seconds at most, and once a process; what could not be asked is said to be unpin
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from tsqa.errors import CheckpointError, first_line
 from tsqa.hub.model_folder import refuse_foreign_code
-from tsqa.locks import flock
+from tsqa.locks import hold_file
 from tsqa.store.jsonl import write_json
 from tsqa.store.own_files import read_own
 
@@ -83,9 +82,7 @@ class Pins:
     def _write(self, file: Path) -> None:
         """Add what is known to the file; what another process wrote there first stays."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        path = file.with_suffix(".lock")
-        with path.open("w") as lock:
-            flock(lock.fileno(), path, fcntl.LOCK_EX)
+        with hold_file(file):
             if file.is_file():
                 self._known |= read_own(file, dict[str, str])
             write_json(file, self._known)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tsqa.errors import DataError, TsqaError
+from tsqa.locks import hold_file
 from tsqa.pipeline.node import Node
 from tsqa.recipe import load_recipe
 from tsqa.recipe.reference import find_key
@@ -49,7 +50,8 @@ class History:
 
     def add(self, fingerprints: Mapping[str, str]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path, {**self._read(), **fingerprints})
+        with hold_file(self._path):  # `tsqa gc` removes what another run wrote and this one lost
+            write_json(self._path, {**self._read(), **fingerprints})
 
     def why(self, label: str, node: Node, store: Store) -> str:
         """Why a node without an artifact runs."""

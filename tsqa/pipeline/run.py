@@ -53,6 +53,7 @@ from tsqa.records.summaries import merge_leaks
 from tsqa.secrets import redact
 from tsqa.spending import Spending, SpentError, has_gpu
 from tsqa.store.artifact import Artifact, Store
+from tsqa.store.atomic import naming_full_disk
 from tsqa.store.manifest import Check
 from tsqa.store.roles import BASE, Label, Role, format_role
 from tsqa.store.stage import StageContext
@@ -244,7 +245,6 @@ class Pipeline:
         artifacts: dict[str, Artifact] = {}
         for node in nodes:
             artifacts[self.label(node)] = self.ensure(node)
-            self.record([node])
         made = sum(node.fingerprint in self.ran for node in nodes)
         console.print(f"{len(nodes) - made} stages reused, {made} run")
         return artifacts
@@ -337,7 +337,15 @@ class Pipeline:
         return arm_config(arm)
 
     def ensure(self, node: Node) -> Artifact:
-        """The artifact of a node whose inputs are there: found, or made."""
+        """The artifact of a node whose inputs are there, found or made; `tsqa gc` then keeps it."""
+        with naming_full_disk(Path(self.recipe.runs)):
+            made = self.find_or_make(node)
+            self.record([node])
+            audit_where_asked(self, node)
+        return made
+
+    def find_or_make(self, node: Node) -> Artifact:
+        """The same without being remembered or audited: of a preview."""
         self.refuse_unfit(node)
         cached = self.find(node)
         name = (self.label(node).ljust(self._width), "bold")
@@ -345,7 +353,6 @@ class Pipeline:
             self._recheck(node, cached)
             path = (str(cached.path), "dim")
             console.print(Text.assemble(name, f" reused  {_headline(cached)}  ", path))
-            audit_where_asked(self, node)
             return cached
         self._refuse_changed(node, "since this command began")
         if not self.spending.affords(self.least_dollars(node)):
@@ -373,7 +380,6 @@ class Pipeline:
         seconds = time.monotonic() - started
         took = (f"in {seconds:.1f} s", "dim")
         console.print(Text.assemble(name, f" done    {_headline(made)}  ", took))
-        audit_where_asked(self, node)
         return made
 
     def why(self, node: Node) -> str:
@@ -555,7 +561,8 @@ class Pipeline:
         wanted = [node for node in self.nodes if node.stage == stage]
         wanted = [node for node in wanted if node.origin == self.origin] or wanted
         if not wanted:
-            raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`")
+            stages = ", ".join(dict.fromkeys(node.stage for node in self.nodes))
+            raise TsqaError(f"{self.origin}: the recipe has no stage `{stage}`", f"it has {stages}")
         needed = {id(node) for node in reached_from(wanted)}
         needed |= {
             id(node)

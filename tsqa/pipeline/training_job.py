@@ -99,7 +99,8 @@ class TrainingJob:
         command = ["bash", "-c", self._filled(own, training)] if own else training
         self.log.parent.mkdir(parents=True, exist_ok=True)
         threads = str(max(1, (os.cpu_count() or 1) // processes))
-        with self.log.open("wb") as log:
+        with self.log.open("ab") as log:  # another command may be training it: theirs stays whole
+            begins = 0 if own else log.tell()
             process = subprocess.Popen(
                 command,
                 stdout=log,
@@ -113,7 +114,7 @@ class TrainingJob:
                 code = process.wait()
         if code and is_spent:
             raise SpentError(self.spending, f"going on with {self.title}")
-        self._check_end(code, bool(asked), "your launch.command" if own else "")
+        self._check_end(code, bool(asked), "your launch.command" if own else "", begins)
 
     def _filled(self, template: str, training: Sequence[str]) -> str:
         """Your own command, its placeholders as words of a shell, within its quotes as well."""
@@ -121,7 +122,7 @@ class TrainingJob:
         told = {name: shlex.join(values) for name, values in words.items()}
         return _PIECE.sub(partial(_fill, told), template)
 
-    def _check_end(self, code: int, is_asked: bool, what: str) -> None:
+    def _check_end(self, code: int, is_asked: bool, what: str, begins: int) -> None:
         ends = {PREEMPTED: "a checkpoint is saved"}
         if is_asked:
             early = "it had not begun to train"
@@ -133,7 +134,7 @@ class TrainingJob:
                 f"run the same command again to continue (exit code {PREEMPTED})",
             )
         if code:
-            shown = "\n    ".join(tail_of(self.log))
+            shown = "\n    ".join(tail_of(self.log, begins))
             raise EngineError(
                 f"{self.node.label}: {what or '`accelerate launch -m train`'} ended with code "
                 f"{code}; last lines of {self.log}:\n    {shown}",

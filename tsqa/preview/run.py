@@ -257,7 +257,7 @@ class Preview:
             return found
         for inner in upstream.inputs.values():
             self._made(inner)
-        return self.pipeline.ensure(upstream)
+        return self.pipeline.find_or_make(upstream)
 
     def _refuse_untrained(self, node: Node) -> None:
         for role, upstream in node.inputs.items():

@@ -105,6 +105,7 @@ def pull_artifacts(pipeline: Pipeline, url: str, stages: Sequence[str]) -> None:
         _say(pipeline.label(node), outcome, made.manifest.files if made else {})
         if made is not None:
             found += 1
+            pipeline.record([node])  # `tsqa gc` keeps it
             forget_identities(pipeline.nodes)
     if not found:
         raise TsqaError(

@@ -6,7 +6,7 @@ Guarantees: a copy is whole and of one version of its object; each version is fe
 from __future__ import annotations
 
 import hashlib
-import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def local_copy(path: RemotePath) -> Path:
     if copy.is_file() and copy.stat().st_size == seen.state.size:
         return copy
     copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = copy.with_name(f"{copy.name}.{os.getpid()}.tmp")
+    temporary = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}.tmp")
     try:
         with seen.open("rb", 0) as handle, temporary.open("wb") as out:
             shutil.copyfileobj(handle, out, PART)

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,22 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk has no name
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Name this folder, or that of temporary files, in an error of a full disk that names none."""
+    try:
+        yield
+    except OSError as error:
+        places = [place for place in (folder, Path(tempfile.gettempdir())) if place.exists()]
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None and places:
+            error.filename = str(min(places, key=lambda place: shutil.disk_usage(place).free))
         raise
 
 

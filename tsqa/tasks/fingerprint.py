@@ -20,6 +20,7 @@ from rich.text import Text
 from tsqa.console import console
 from tsqa.errors import DataError, RecipeError
 from tsqa.hub.pins import PINS, UNPINNED
+from tsqa.locks import hold_file
 from tsqa.names import data_problem
 from tsqa.recipe import Recipe, needed
 from tsqa.remote import data_path
@@ -74,9 +75,11 @@ def removed_tasks(recipe: Recipe) -> list[str]:
 
 def remember_tasks(recipe: Recipe) -> None:
     """To be called when rows of the recipe were checked."""
-    tasks = sorted({*needed(recipe.eval, "eval").tasks, *removed_tasks(recipe)})
-    _file_of(recipe).parent.mkdir(parents=True, exist_ok=True)
-    write_json(_file_of(recipe), asdict(_Checked(tasks, _include_of(recipe))))
+    file, include = _file_of(recipe), _include_of(recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with hold_file(file):  # another run of the recipe may check other tasks
+        tasks = sorted({*needed(recipe.eval, "eval").tasks, *removed_tasks(recipe)})
+        write_json(file, asdict(_Checked(tasks, include)))
 
 
 @cache

@@ -27,6 +27,7 @@ from tsqa.ablation.plan import arm_works, print_ablation
 from tsqa.ablation.run import ablate
 from tsqa.ablation.worker import ArmOrder, ArmResult, ArmWorker, run_worker
 from tsqa.errors import EngineError, PreemptedError, RecipeError, TsqaError
+from tsqa.pipeline.garbage import find_garbage
 from tsqa.pipeline.node import Node
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
@@ -106,7 +107,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "tsqa.pipeline.report.write_report", lambda pipeline, failed: Path("r.html")
     )
     monkeypatch.setattr("tsqa.ablation.wandb_summary.log_ablation", log)
-    monkeypatch.setattr(pipeline_module.importlib, "import_module", import_fake)
+    only = SimpleNamespace(import_module=import_fake)  # what the stages import stays
+    monkeypatch.setattr(pipeline_module, "importlib", only)
     return world
 
 
@@ -231,6 +233,41 @@ def test_a_limit_or_sigterm_ends_an_ablation_before_its_arms(
     pipeline.spending.limit = 5
     with pytest.raises(type(error), match="another"):
         ablate(pipeline, parallel=1)
+
+
+def test_what_is_finished_is_remembered_before_the_ablation_ends(
+    tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `tsqa gc` would remove it after a kill."""
+
+    class Killed(InProcess):
+        def build(self, order: ArmOrder) -> ArmResult:
+            if "train:synthetic=0" in world.made:
+                raise KeyboardInterrupt
+            return super().build(order)
+
+    monkeypatch.setattr(ablate_module, "ArmWorker", Killed)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(open_pipeline(tmp_path), parallel=1)
+    assert "train:synthetic=0" in world.made and "train:synthetic=0.5" not in world.made
+    assert find_garbage(tmp_path, []) == []
+
+
+def test_what_arms_share_is_remembered_at_once(tmp_path: Path, world: World) -> None:
+    class Stop(BaseException): ...
+
+    pipeline = open_pipeline(tmp_path)
+    [generate] = [node for node in pipeline.nodes if node.stage == "generate"]
+
+    def stop(node: Node) -> float:
+        if node.stage == "filter":
+            raise Stop
+        return 0.0
+
+    pipeline.least_dollars = stop
+    with pytest.raises(Stop):
+        ablate(pipeline, parallel=1)
+    assert pipeline.find(generate) and find_garbage(tmp_path, []) == []
 
 
 def test_without_its_control_nothing_is_compared(tmp_path: Path, world: World) -> None:

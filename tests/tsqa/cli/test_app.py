@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.support.paths import REPOSITORY
 from tsqa import __version__
-from tsqa.cli.common import words
+from tsqa.cli.app import app
+from tsqa.cli.common import STAGES, words
+from tsqa.pipeline.graph import build_graph
+from tsqa.recipe import load_recipe
 
 RECIPE = "recipes/quickstart/recipe.yaml"
 
@@ -117,3 +121,18 @@ def test_a_stage_that_the_recipe_lacks_is_a_clear_error() -> None:
 def test_a_command_that_is_printed_can_be_typed() -> None:
     given = ["my recipes/it's.yaml", "filter={agreement: 0.6}"]
     assert shlex.split(words(Path(given[0]), given[1:])) == given
+
+
+def test_the_example_of_each_stage_names_a_recipe_that_has_it() -> None:
+    stages_of: dict[str, set[str]] = {}
+    seen = set()
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if getattr(command, "rich_help_panel", "") != STAGES or name == "seeds":
+            continue
+        file = command.help.split("Example: ")[1].split()[2]
+        if file not in stages_of:
+            path = REPOSITORY / file
+            stages_of[file] = {node.stage for node in build_graph(load_recipe(path, []), path)}
+        assert {"eval": "evaluate"}.get(name, name) in stages_of[file]
+        seen.add(name)
+    assert {"nearest", "train", "eval"} <= seen

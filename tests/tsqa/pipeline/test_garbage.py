@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import REPOSITORY
+from tsqa.cli import checks
 from tsqa.errors import RecipeError
 from tsqa.pipeline.garbage import ABANDONED_SECONDS, find_garbage, remove, shown_bytes
 from tsqa.pipeline.graph import build_graph
@@ -16,6 +18,7 @@ from tsqa.pipeline.history import History
 from tsqa.pipeline.node import Node
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import Store
+from tsqa.store.own_files import Stages, read_own
 
 SMOKE = REPOSITORY / "recipes" / "smoke"
 
@@ -74,6 +77,32 @@ def test_an_interrupted_stage_is_listed_once_it_is_old_and_unused(tmp_path: Path
     os.utime(partial / "half.txt", (before, before))
     assert names(tmp_path) == {f"data/{partial.name}"}
     assert names(tmp_path, SMOKE / "base.yaml") == set()  # its next run continues it
+
+
+def test_runs_of_one_recipe_at_once_are_all_remembered(tmp_path: Path) -> None:
+    """What one of them lost, `gc` would remove."""
+    labels = [f"train:{number}" for number in range(60)]
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(lambda label: History(tmp_path / "a").add({label: "f"}), labels))
+    assert read_own(tmp_path / "a" / "stages.json", Stages) == dict.fromkeys(labels, "f")
+
+
+def test_what_a_run_takes_up_while_the_question_is_asked_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, unused = nodes_of(tmp_path)[0], nodes_of(tmp_path, "data.seed=7")[0]
+    for node in (used, unused):
+        make(tmp_path, node)
+
+    def answer(question: str, abort: bool) -> None:
+        assert question == "remove these 2 folders" and abort
+        History(tmp_path / "smoke-base").add({"data": used.fingerprint})
+
+    monkeypatch.setattr("typer.confirm", answer)
+    checks.gc(tmp_path, delete=True)
+    store = Store(tmp_path / "artifacts")
+    assert store.find(used.stage, used.fingerprint)
+    assert store.find(unused.stage, unused.fingerprint) is None
 
 
 def test_what_a_process_works_on_is_not_removed(tmp_path: Path) -> None:

@@ -109,6 +109,21 @@ def test_a_training_without_a_price_is_not_stopped(launcher: Path, tmp_path: Pat
     assert spending.dollars == 0
 
 
+def test_the_log_of_another_command_stays_and_only_own_lines_are_told(
+    launcher: Path, tmp_path: Path
+) -> None:
+    (launcher / "worker.py").write_text("print('mine'); raise SystemExit(3)")
+    run = job(tmp_path, Spending(limit=0), price=0)
+    run.log.parent.mkdir()
+    with run.log.open("w") as theirs:
+        theirs.write("theirs, before\n")
+        theirs.flush()
+        with pytest.raises(EngineError) as raised:
+            run.run()
+        assert "mine" in str(raised.value) and "theirs" not in str(raised.value)
+    assert run.log.read_text().startswith("theirs, before\n")
+
+
 @pytest.mark.parametrize(
     ("end", "said"),
     [

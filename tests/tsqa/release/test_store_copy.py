@@ -14,6 +14,7 @@ from tests.support.released import accepted, build, rejected, seed, write_recipe
 from tests.support.sealed import reseal
 from tsqa.cli import dataset
 from tsqa.errors import DataError, TsqaError
+from tsqa.pipeline.garbage import find_garbage
 from tsqa.pipeline.run import Pipeline
 from tsqa.recipe import load_recipe
 from tsqa.release import store_copy
@@ -63,6 +64,7 @@ def test_artifacts_go_and_come_back_byte_for_byte(
     assert there.finished("filter").summary == built.finished("filter").summary
     again = other_machine(built, tmp_path)
     pull_artifacts(again, prefix_of(bucket), [])
+    assert find_garbage(tmp_path / "there", []) == []
 
 
 def test_only_the_stages_that_are_named(built: Pipeline, tmp_path: Path, bucket: Bucket) -> None:

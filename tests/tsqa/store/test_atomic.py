@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tsqa.store.atomic import atomic_writer, write_text
+from tsqa.store.atomic import atomic_writer, naming_full_disk, write_text
 
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
@@ -30,3 +33,27 @@ def test_a_failed_writer_leaves_what_was_there(tmp_path: Path) -> None:
         1 // 0  # noqa: B018 - the error
     assert path.read_text() == "before"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_an_error_of_a_full_disk_names_the_file_or_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notes.txt"
+    with pytest.raises(OSError, match="No space") as raised, atomic_writer(path):
+        raise OSError(errno.ENOSPC, "No space left")
+    assert raised.value.filename == str(path)
+    for fuller in (tmp_path / "runs", tmp_path / "temporary"):
+        fuller.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+        def free(place: Path, fuller: Path = fuller) -> SimpleNamespace:
+            return SimpleNamespace(free=0 if place == fuller else 1)
+
+        monkeypatch.setattr(shutil, "disk_usage", free)
+        with pytest.raises(OSError, match="No space") as raised:  # noqa: SIM117
+            with naming_full_disk(tmp_path / "runs"):
+                raise OSError(errno.ENOSPC, "No space left")
+        assert raised.value.filename == str(fuller)
+    with pytest.raises(OSError, match="denied") as raised, naming_full_disk(tmp_path):
+        raise OSError(errno.EACCES, "denied")
+    assert raised.value.filename is None

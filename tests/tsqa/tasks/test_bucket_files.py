@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.support.buckets import Bucket
 from tests.support.tiny_eval import make_tasks
 from tsqa.errors import RecipeError
+from tsqa.remote import copies
+from tsqa.remote.paths import RemotePath
 from tsqa.store.digests import hash_bytes
 from tsqa.tasks.fingerprint import forget_tasks, pinned_datasets
 from tsqa.tasks.library import TaskLibrary
@@ -70,3 +74,24 @@ def test_every_form_of_data_files_is_copied(
         "test": [copy, "x.jsonl"],
         "train": "y",
     }
+
+
+def test_two_that_copy_one_object_do_not_meet(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers that share a home may have equal process ids."""
+    bucket.put("a.jsonl", b"one line\n" * 1000)
+    path = RemotePath(f"{bucket.url}/a.jsonl")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    whole, inner = shutil.copyfileobj, []
+
+    def interrupted(source: IO[bytes], target: IO[bytes], size: int) -> None:
+        target.write(source.read(100))
+        target.flush()
+        monkeypatch.setattr(shutil, "copyfileobj", whole)
+        inner.append(copies.local_copy(path).read_bytes())
+        whole(source, target, size)
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    content = bucket.get("a.jsonl")
+    assert copies.local_copy(path).read_bytes() == content and inner == [content]

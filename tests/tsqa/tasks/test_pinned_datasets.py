@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import datasets
@@ -18,7 +19,13 @@ from tsqa.pipeline.graph import build_graph
 from tsqa.recipe import EvalSection, load_recipe
 from tsqa.store.jsonl import write_json
 from tsqa.tasks import fingerprint
-from tsqa.tasks.fingerprint import OWN_DATASETS, forget_tasks, pinned_datasets
+from tsqa.tasks.fingerprint import (
+    OWN_DATASETS,
+    forget_tasks,
+    pinned_datasets,
+    remember_tasks,
+    removed_tasks,
+)
 from tsqa.tasks.library import TaskLibrary
 from tsqa.tasks.patches import pin_datasets
 
@@ -238,3 +245,17 @@ def test_scores_are_shared_where_the_commits_are_the_same() -> None:
     assert _same_but_for_tasks(config("a"), config("a", "b", b=NEW))
     assert not _same_but_for_tasks(config("a", a=OLD), config("a", "b", a=NEW, b=NEW))
     assert not _same_but_for_tasks({**config("a"), "seed": 2}, config("a"))
+
+
+def test_runs_of_one_recipe_at_once_remember_the_tasks_of_each_other(tmp_path: Path) -> None:
+    path = REPOSITORY / "recipes" / "smoke" / "recipe.yaml"
+    families = ("day", "opposite", "unit", "month", "letter", "plural")
+    recipes = [
+        load_recipe(path, [f"runs={tmp_path}", f"eval.tasks=[mini_{family}]"])
+        for family in families
+    ]
+    for _ in range(5):
+        (tmp_path / "smoke" / "benchmarks.json").unlink(missing_ok=True)
+        with ThreadPoolExecutor(len(recipes)) as threads:
+            list(threads.map(remember_tasks, recipes))
+        assert len(removed_tasks(recipes[0])) == len(families) - 1
