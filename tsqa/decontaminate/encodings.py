@@ -156,7 +156,7 @@ _BETWEEN_TAGS = re.compile(
 _SPOKEN_OF = re.compile(
     r"[\"'`)]*\s+(?:attributes?|does?|elements?|means?|stands?|tags?)\b", re.IGNORECASE
 )
-_FEWEST_IN_ROW = 3
+_FEWEST_IN_ROW, _MOST_BETWEEN = 3, 20
 _WRAPS = frozenset("code div label li option p pre span td".split())  # noqa: SIM905
 """Around a part of a page that is a tag."""
 _NEAR_TAG = 80
@@ -407,7 +407,9 @@ def spell_tags(text: str) -> str:
     if not found:
         return text
     partners = _match_up(found)
-    is_alone = not _HAS_WORD.search(_ANY_TAG.sub("", text))
+    ends = [0, *(tag.end() for tag in found)]
+    between = zip(ends, [*(tag.start() for tag in found), len(text)], strict=True)
+    is_alone = not any(_HAS_WORD.search(text, *bounds) for bounds in between)
     if is_alone and not any(said_in(tag[0]) for tag in found):
         first, last = 0, len(found) - 1
         while last - first > 1 and partners.get(first) == last and found[first][2] in _WRAPS:
@@ -444,15 +446,17 @@ def _find_rows(text: str, found: list[re.Match[str]], partners: dict[int, int]) 
     """Find the tags in rows of different ones that enclose nothing else."""
     rows: list[list[int]] = []
     for number, tag in enumerate(found):
-        between = text[found[number - 1].end() : tag.start()] if number else ""
-        if between and len(between) < 20 and _BETWEEN_TAGS.fullmatch(between):
+        before = found[number - 1].end() if number else 0
+        is_near = number and 0 < tag.start() - before <= _MOST_BETWEEN
+        if is_near and _BETWEEN_TAGS.fullmatch(text, before, tag.start()):
             rows[-1].append(number)
         else:
             rows.append([number])
     return {
         number
         for row in rows
-        if len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
+        if len(row) >= _FEWEST_IN_ROW
+        and len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
         and all(row[0] <= partners.get(n, n) <= row[-1] for n in row)
         for number in row
     }
