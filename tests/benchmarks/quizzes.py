@@ -122,7 +122,8 @@ def _units(rng: _Half) -> _Item:
 
 def _emoji(rng: _Half) -> _Item:
     options = rng.sample(_EMOJI, 4)
-    asked = rng.choice(("Which emoji fits {}?", "What would {} best be shown by?"))
+    frames = ("Which emoji fits {}?", "What would {} best be shown by?", "Which one is {}?")
+    asked = rng.choice(frames) + rng.choice(("", " Choose one."))
     return asked.format(rng.pick(_FELT)), options[0], options
 
 
