@@ -42,7 +42,7 @@ def decontaminate_stage(source: str) -> Stage:
     """The stage that looks for evaluated documents in a source."""
     return Stage(
         "decontaminate",
-        12,
+        13,
         partial(_check_config, source),
         "train.tokens.decontaminate",
         sections=(f"mixture.sources.{source}", "filter.decontaminate"),

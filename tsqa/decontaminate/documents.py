@@ -17,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from tsqa.decontaminate.encodings import is_tag
 from tsqa.decontaminate.keys import (
     Asked,
     Sign,
@@ -211,7 +212,7 @@ class EvaluatedTexts:
             return False
         if last is None or after:
             return last is None or last.startswith(after)
-        return last[:1] not in _MARKS_OF_A_WORD
+        return last[:1] not in _MARKS_OF_A_WORD or len({*last}) > 1  # a list of operators
 
     def find_options(self, choices: Sequence[str], most: int = 1) -> int | None:
         """Find the first document that has these options, in any order, as at most so many of its
@@ -409,12 +410,14 @@ class EvaluatedTexts:
     def _read(
         self, document: Seed, seen: set[int], flat: array[int], sequences: array[int]
     ) -> None:
+        # Behind its question alone, a tag may be a line break.
+        is_only_tag = not document.choices and is_tag(document.answer)
         document = replace(
             document,
             context=undress(document.context),
             question=undress(document.question),
             choices=[undress(choice) for choice in document.choices],
-            answer=undress(document.answer),
+            answer="" if is_only_tag else undress(document.answer),
         )
         prefix = _PASSAGE if has_passage(document.context) else ""
         plain = prefix + normalise(document.question)

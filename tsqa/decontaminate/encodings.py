@@ -7,12 +7,18 @@ and times (SubRip, WebVTT, ASS, LRC); of LaTeX the marks of spaces and formulas;
 words; of Markdown, wikis and forums the targets of links and the tags; of corpora the word classes
 and the marks of word pieces; of dumps the bytes. UTF-8 that was read as Windows-1252 is read again.
 
+Tags that a text is about are its words: a quiz asks what `<b>` does, or gives `<b>`, `<i>` and
+`<br>` to choose from. A tag is a word where a text holds nothing else, where it stands in a row of
+three others, as options do, or in a line of prose by itself: bare, with nothing joined to it, and
+never closed. What may stay open (`<br>`, `<p>`) is one only before what speaks of it (`a <p> tag`).
+
 Guarantee: what is taken off is no word of a sentence; where a mark may mean something (`\\nu`,
 `=20`, `* 5`), it goes only where its surroundings show that it does not.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from itertools import groupby
 from urllib.parse import unquote, unquote_plus
@@ -129,6 +135,34 @@ _TIED = re.compile(r"(?<=[^\W\d]|[.,;:?!)])~(?=[\w(])|(?<=\w)~(?=[^\W\d])")
 _FEWEST_TIED = 3
 """Marks in one stretch from which on all of them are spaces."""
 _DISPLAY = re.compile(r"\\[\[\]()](?=\s|\\|\w|$)")
+
+_ANY_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]{0,15})((?:\s[^<>]{0,300})?)>")
+_STAYS_OPEN = frozenset(
+    """area base body br col dd dt embed head hr html img input li link meta option p param source
+    tbody td tfoot th thead tr track wbr""".split()  # noqa: SIM905
+)
+_CLOSED = frozenset(
+    """a abbr address article aside audio b blockquote button canvas caption center cite code del
+    details div dl em fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 header i iframe
+    ins kbd label legend main map mark menu nav object ol pre q samp script section select small
+    span strong style sub summary sup svg table template textarea time title u ul var
+    video""".split()  # noqa: SIM905
+)
+"""Not `s`, which begins and ends the texts of language models."""
+_BETWEEN_TAGS = re.compile(
+    r"[\s,;/|\"'`]*(?:and|or)?\s*(?:[(\[]?[\w-][)\].:]|[-*\u2022])?[\s\"'`]*"
+)
+"""Options of a row."""
+_SPOKEN_OF = re.compile(
+    r"[\"'`)]*\s+(?:attributes?|does?|elements?|means?|stands?|tags?)\b", re.IGNORECASE
+)
+_FEWEST_IN_ROW, _MOST_BETWEEN = 3, 20
+_WRAPS = frozenset("code div label li option p pre span td".split())  # noqa: SIM905
+"""Around a part of a page that is a tag."""
+_NEAR_TAG = 80
+"""Characters of its line before and after a tag among which there is prose."""
+_HAS_WORD = re.compile(r"\w")
+_BESIDE_TAG = re.compile(r"[A-Za-z\d<>]")
 
 
 def decode(text: str) -> str:
@@ -360,3 +394,83 @@ def _follows(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
     """Whether they number neighbouring lines."""
     is_next = int(other[1]) == int(one[1]) + 1 and other[2] == one[2]
     return is_next and text.count("\n", one.end(), other.start() + 1) == 1
+
+
+def is_tag(text: str) -> bool:
+    """Whether a text is one tag."""
+    return _ANY_TAG.fullmatch(html.unescape(text).strip()) is not None
+
+
+def spell_tags(text: str) -> str:
+    """Write the tags that a text is about as words; those that it is dressed in stay."""
+    found = [*_ANY_TAG.finditer(text)]
+    if not found:
+        return text
+    partners = _match_up(found)
+    ends = [0, *(tag.end() for tag in found)]
+    between = zip(ends, [*(tag.start() for tag in found), len(text)], strict=True)
+    is_alone = not any(_HAS_WORD.search(text, *bounds) for bounds in between)
+    if is_alone and not any(said_in(tag[0]) for tag in found):
+        first, last = 0, len(found) - 1
+        while last - first > 1 and partners.get(first) == last and found[first][2] in _WRAPS:
+            first, last = first + 1, last - 1
+        return _ANY_TAG.sub(_spell_tag, text[found[first].start() : found[last].end()])
+    spelled = _find_rows(text, found, partners)
+    spelled |= {n for n, tag in enumerate(found) if n not in partners and _is_word(text, tag)}
+    kept, at = [], 0
+    for number in sorted(spelled):
+        kept += [text[at : found[number].start()], _spell_tag(found[number])]
+        at = found[number].end()
+    return "".join([*kept, text[at:]])
+
+
+def _spell_tag(tag: re.Match[str]) -> str:
+    return f" {'untag' if tag[1] else 'tag'}{tag[2].lower()} {tag[3]} "
+
+
+def _match_up(found: list[re.Match[str]]) -> dict[int, int]:
+    """Opening tag -> the one that closes it, and the reverse."""
+    partners: dict[int, int] = {}
+    opened: dict[str, list[int]] = {}
+    for number, tag in enumerate(found):
+        waiting = opened.setdefault(tag[2].lower(), [])
+        if not tag[1]:
+            waiting.append(number)
+        elif waiting:
+            partners[number] = waiting.pop()
+            partners[partners[number]] = number
+    return partners
+
+
+def _find_rows(text: str, found: list[re.Match[str]], partners: dict[int, int]) -> set[int]:
+    """Find the tags in rows of different ones that enclose nothing else."""
+    rows: list[list[int]] = []
+    for number, tag in enumerate(found):
+        before = found[number - 1].end() if number else 0
+        is_near = number and 0 < tag.start() - before <= _MOST_BETWEEN
+        if is_near and _BETWEEN_TAGS.fullmatch(text, before, tag.start()):
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return {
+        number
+        for row in rows
+        if len(row) >= _FEWEST_IN_ROW
+        and len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
+        and all(row[0] <= partners.get(n, n) <= row[-1] for n in row)
+        for number in row
+    }
+
+
+def _is_word(text: str, tag: re.Match[str]) -> bool:
+    """Whether an open tag stands by itself in a line of prose."""
+    name, (start, end) = tag[2].lower(), tag.span()
+    if tag[3].strip() or _BESIDE_TAG.search(text[start - 1 : start] + text[end : end + 1]):
+        return False
+    if name in _STAYS_OPEN:
+        return _SPOKEN_OF.match(text, end) is not None
+    if name not in _CLOSED:
+        return False
+    before = text[max(0, start - _NEAR_TAG) : start].rpartition("\n")[2]
+    after = text[end : end + _NEAR_TAG].partition("\n")[0]
+    return any(map(str.isalpha, before + after))

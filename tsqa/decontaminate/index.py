@@ -407,7 +407,7 @@ class EvaluatedIndex:
                 continue
             # Any text on its subject resembles a question of few rare words: ask for the answer.
             light = self._similar.is_light[item]
-            if light and not _holds(text.numbers, self._texts.answer(item)):
+            if light and not _tells(text.numbers, self._texts.answer(item)):
                 continue
             score = self._similar.coverage(item, questions[number])
             if score >= self._similar.threshold and score > best[number]:
@@ -743,7 +743,7 @@ class EvaluatedIndex:
             if number in found or not self._texts.are_rivals(document, item):
                 continue
             whole, answer = self._texts.whole(document), self._texts.answer(item)
-            if self._similar.is_light[item] and not _holds(whole, answer):
+            if self._similar.is_light[item] and not _tells(whole, answer):
                 continue
             if self._similar.coverage(item, questions[number]) >= self._similar.threshold:
                 found.add(number)
@@ -802,9 +802,9 @@ def _count_holders(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Numbers:
     return held_by
 
 
-def _holds(text: Numbers, run: Numbers) -> bool:
-    """Whether the run of words is in the text; an empty run is."""
-    return not len(run) or _find(text, run) >= 0
+def _tells(text: Numbers, answer: Numbers) -> bool:
+    """Whether the answer is in the text; one without words, such as a sign, tells nothing."""
+    return len(answer) > 0 and _find(text, answer) >= 0
 
 
 def _find(text: Numbers, run: Numbers) -> int:

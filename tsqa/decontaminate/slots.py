@@ -31,6 +31,8 @@ _BLOCK = 1000
 """Documents that are compared with these at once."""
 _ALIKE = 20
 _PART = 5
+_FEWEST = 10
+"""Documents with words of their own, below which they show no template."""
 _SLOT = 0.05
 """Weight below which a word belongs to the template."""
 _MISSING = 0.35
@@ -79,6 +81,9 @@ class _Held(NamedTuple):
     starts: Numbers
     things: Numbers
 
+    def of(self, place: int) -> Numbers:
+        return self.things[self.starts[place] : self.starts[place + 1]]
+
     def count_holders(self, documents: Numbers, asked: Numbers) -> Numbers:
         """Count for each thing that is asked for how many of the documents hold it."""
         starts = self.starts[documents]
@@ -114,6 +119,9 @@ class _Task(NamedTuple):
     totals: Weights
     rarity: Weights
     """Of each word of the vocabulary; the last, of an unknown number."""
+    spread: Numbers
+    """Of each word of the vocabulary, how many of the documents hold it."""
+    is_number: NDArray[np.bool_]
     holds: _Held
     alike: Numbers
     distinct: Numbers
@@ -154,7 +162,8 @@ class SlotDocuments:
         found = [
             (task, *both)
             for both in zip(parts, values, strict=False)
-            for task in np.unique(both[0].tasks[np.diff(both[0].starts) > 0]).tolist()
+            for task, count in _count_documents(both[0])
+            if count >= _FEWEST
         ]
         self._tasks = [_learn(read, is_number, task, alone) for task, _, read in found]
         self._least = [_measure_least(task, values[-1]) for task in self._tasks]
@@ -248,6 +257,12 @@ def _neighbours(questions: Questions, vocabulary: int) -> Numbers:
     return found
 
 
+def _count_documents(part: Questions) -> list[tuple[int, int]]:
+    """(task, its documents that have words there)."""
+    tasks, counts = np.unique(part.tasks[np.diff(part.starts) > 0], return_counts=True)
+    return [*zip(tasks.tolist(), counts.tolist(), strict=True)]
+
+
 def _learn(
     documents: Questions, is_number: NDArray[np.bool_], task: int, alone: NDArray[np.bool_]
 ) -> _Task:
@@ -279,6 +294,8 @@ def _learn(
         weights,
         totals,
         rarity,
+        spread,
+        is_number,
         holds,
         alike,
         distinct,
@@ -506,17 +523,24 @@ def _common(
 
 def _measure_least(task: _Task, whole: Questions) -> float:
     """The score of its task that all but 1% of the other documents do not reach."""
-    sample = task.documents[:: -(-len(task.documents) // _SAMPLE)].tolist()
-    least = float(np.quantile([_score_best(task, whole, own) for own in sample], _QUANTILE))
+    places = range(0, len(task.documents), -(-len(task.documents) // _SAMPLE))
+    least = float(np.quantile([_score_best(task, whole, own) for own in places], _QUANTILE))
     if least >= _WHOLE:  # documents fill their slots alike: only a whole question is one
         return 2.0
     floor = _FLOOR if task.is_alone else _FLOOR_BESIDE
     return min(_WHOLE, max(floor, least + _MARGIN))
 
 
-def _score_best(task: _Task, whole: Questions, own: int) -> float:
-    """The score of the document that a text, which is another one, is taken for."""
-    start, end = whole.starts[own : own + 2]
-    text = SlotText(whole.words[start:end], whole.sentences[start:end], np.arange(end - start + 1))
-    found = _read(task, text, _FLOOR, without=own)
+def _score_best(task: _Task, whole: Questions, place: int) -> float:
+    """The score of the document that a text, which is another one, is taken for.
+
+    Words that it alone has are unknown, as those of a text that is none of the task.
+    """
+    document = int(task.documents[place])
+    start, end = whole.starts[document : document + 2]
+    words = whole.words[start:end]
+    is_own = (task.spread[words] == 1) & np.isin(words, task.holds.of(place))
+    words = np.where(is_own, np.where(task.is_number[words], -1, 0), words)
+    text = SlotText(words, whole.sentences[start:end], np.arange(end - start + 1))
+    found = _read(task, text, _FLOOR, without=document)
     return found[0].score if found else 0.0

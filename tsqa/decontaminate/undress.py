@@ -18,7 +18,13 @@ from itertools import chain, groupby, product
 
 import regex
 
-from tsqa.decontaminate.encodings import decode, read_again, said_in, take_off_marks
+from tsqa.decontaminate.encodings import (
+    decode,
+    read_again,
+    said_in,
+    spell_tags,
+    take_off_marks,
+)
 
 _INLINE = (
     "abbr|bdi|big|cite|code|em|font|hi|kbd|mark|mi|mn|mtext|small|span|strong|sub|tspan|tt|var|wbr"
@@ -108,7 +114,7 @@ _PIECES = re.compile(r"[^\W\d_]+(?:([-\'*|_\u00b7\u2027\u02bc])[^\W\d_]+)(?:\1[^
 _DOUBLED = re.compile(r"([A-Za-z])\1")
 _SPACES_PER_DOUBLED = 3
 """From which on this is the dress of the text; prose has six."""
-_STRETCHED = re.compile(r"(?<![^\W\d_])[A-Za-z]{3,60}(?![^\W\d_])")
+_STRETCHED = re.compile(r"(?<![^\W_])[A-Za-z]{3,60}(?![^\W_])")
 _MOST_STRETCHED = 8
 """Letters of a word that may stand once or twice."""
 _FEWEST_STRETCHED = 3
@@ -256,7 +262,7 @@ def _take_off(text: str) -> str:
     if not text.isascii():  # escapes of bytes may be UTF-8
         text = read_again(text)
     if "<" in text:
-        text = _READING.sub("", _without_comments(text))
+        text = _READING.sub("", spell_tags(_without_comments(text)))
         told = (said_in(tag[0]) for tag in _TAG.finditer(text)) if "=" in text else ()
         text = _TAG.sub(_replace_tag, text)
         text = "\n".join([text, *dict.fromkeys(chain.from_iterable(told))])

@@ -119,7 +119,7 @@ SEEDS = Stage(
 )
 GUARD = Stage(
     "guard",
-    13,
+    14,
     _guard_config,
     "tsqa.decontaminate.guard",
     sections=("seeds", "filter"),

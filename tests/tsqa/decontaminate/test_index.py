@@ -22,6 +22,7 @@ from tests.benchmarks.disguises import DISGUISES
 from tests.benchmarks.dress import DRESSES
 from tests.benchmarks.puzzles import load_puzzles
 from tests.benchmarks.questions import REAL, load_real
+from tests.benchmarks.quizzes import QUIZZES, load_quiz
 from tests.benchmarks.reading import load_reading
 from tests.benchmarks.shapes import INVENTED, invent
 from tests.benchmarks.template_tasks import load_templates
@@ -370,6 +371,22 @@ def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
         planted = [plant_leak(one, kind) for one in documents[::4]]
         texts = [f"Know this: {one.full_text} So it is." for one in planted if one]
         assert all(index.check([one for one in planted if one])), kind
+        assert all(index.check_texts(texts)), kind
+
+
+@pytest.mark.parametrize("shape", [*QUIZZES])
+def test_quizzes_on_code_and_signs_are_told_apart(shape: str) -> None:
+    """By their tags, and by what fills a frame that few of their questions share."""
+    documents, others = load_quiz(shape, 60)
+    index = EvaluatedIndex(documents, SECTION)
+    candidates = [as_candidate(other) for other in others]
+    in_text = index.check_texts([f"Know this: {one.full_text}" for one in candidates])
+    for verdicts in (index.check(candidates), in_text):
+        assert sum(verdict is not None for verdict in verdicts) <= 2
+    for kind in ("verbatim", "embedded", "options_reordered"):
+        planted = [leak for leak in (plant_leak(one, kind) for one in documents) if leak]
+        assert all(index.check(planted)), kind
+        texts = [f"Know this: {one.full_text} So it is." for one in planted]
         assert all(index.check_texts(texts)), kind
 
 
