@@ -8,7 +8,7 @@ most 1 - confidence (one step-down correction over all its rows, `stats.table_sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -55,6 +55,7 @@ from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import Corrected, adjust
 from eval.statistics.paired import Scored, Tested, compare_models
+from eval.statistics.paired import pair as refuse_unpaired
 from eval.statistics.power import Left, detectable
 from eval.statistics.stats import Shares
 from tsqa.errors import DataError
@@ -112,7 +113,7 @@ def compare(
     `seed_spread`: standard deviation of a score between seeds, a share, where no arm shows it.
     """
     averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
-    models, gaps = _without_copies(models, gaps or {})
+    models, gaps = _without_copies(models, gaps or {}, control)
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
@@ -150,15 +151,17 @@ def compare(
 
 
 def _without_copies(
-    models: Sequence[Evaluated], gaps: Mapping[str, Gap]
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap], control: str
 ) -> tuple[list[Evaluated], dict[str, Gap]]:
-    """Without runs that answer as a lower seed of their condition does, which are gaps as well.
+    """Without runs that answer as another seed of their condition does, which are gaps as well.
 
-    They say nothing of the spread between seeds: counted, seeds would seem not to differ.
+    They say nothing of the spread between seeds: counted, seeds would seem not to differ. The one
+    kept is of a seed that the control has, where one is: else the two might share no seed.
     """
     kept: list[Evaluated] = []
     gaps = dict(gaps)
-    for model in sorted(models, key=lambda one: one.seed or 0):
+    paired = {model.seed for model in models if model.condition == control}
+    for model in sorted(models, key=lambda one: (one.seed not in paired, one.seed or 0)):
         first = next((one for one in kept if is_copy(one, model)), None)
         if first is None:
             kept.append(model)
@@ -436,6 +439,11 @@ def _pair(
     before, after = [reference[s] for s in seeds], [own[s] for s in seeds]
     for one, other in zip(before, after, strict=True):
         notes += _check_same_tasks(label, one, other, allow)
+    # A seed that one side alone has counts in its mean score and in the spread between seeds.
+    for other in (m for s, m in (*own.items(), *reference.items()) if s not in seeds):
+        notes += _check_same_tasks(label, before[0], other, allow)
+        for task in before[0].scores.keys() & other.scores.keys():
+            refuse_unpaired(before[0].scores[task], other.scores[task], f"{other.name}: {task}")
     if against != BASE and all(map(scored_alike, before, after)):
         notes.append(
             f"{arm} scores on every document exactly as {against} does: what it changes had "
@@ -483,8 +491,8 @@ def _common_seeds(
         )
     if len(common) < max(len(ours), len(theirs)):
         notes.append(
-            f"{arm} has the seeds {_listed(ours)} and {against} {_listed(theirs)}: "
-            f"their difference is over {_listed(common)}."
+            f"{arm} has {_seeds(ours)}, {against} has {_seeds(theirs)}: their difference is over "
+            f"{_seeds(common)}."
         )
     return common
 
@@ -554,6 +562,11 @@ def _detectable(number: int, rows: Sequence[Tested], shares: Shares, allowed: fl
 
 def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {task: math.fsum(s[task] for s in scores) / len(scores) for task in scores[0]}
+
+
+def _seeds(seeds: Collection[int]) -> str:
+    """`seed 1`, or `seeds 0, 1`."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {_listed(seeds)}"
 
 
 def _listed(values: Iterable[object]) -> str:
