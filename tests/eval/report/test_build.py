@@ -489,7 +489,9 @@ def rendered(path: Path, world: tuple[Recipe, dict[str, Any]], **changes: Any) -
 
 def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
     text = words_of(rendered(tmp_path, world))
-    assert "1 run has no result and is left out of everything below; no score is taken for 0." in text
+    assert (
+        "1 run has no result and is left out of everything below; no score is taken for 0." in text
+    )
     assert f"{FAILED} : not evaluated" in text
     gaps = {FAILED: Gap("synthetic=0.5", "ended with code 9 <&>")}
     page = rendered(tmp_path, world, deltas=replace(world[1]["deltas"], gaps=gaps))
