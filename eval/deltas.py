@@ -230,6 +230,12 @@ class DeltaTable:
         return [task for task in self.tasks if task not in {row.task for row in self.bits}]
 
     @property
+    def no_choices(self) -> list[str]:
+        """Tasks of which some model has no probability of the right choice, if any has one."""
+        found = {row.task for row in self.right_choice}
+        return [task for task in self.tasks if found and task not in found]
+
+    @property
     def all_rows(self) -> list[DeltaRow]:
         """The table, then what it is split into."""
         return [*self.rows, *self.split]
