@@ -146,6 +146,9 @@ class Contamination:
     n_clean: int | None
     score_clean: dict[str, float | None]
     """Condition -> score on the clean documents, a mean over training seeds."""
+    weakly: list[str] = field(default_factory=list)
+    """Of `checked`, those that only weaker rules than the defaults looked through
+    (filter.decontaminate)."""
 
     @property
     def told(self) -> str:
@@ -157,7 +160,9 @@ class Contamination:
         held = f" ({self.documents:,} document{plural})" if self.documents else ""
         where = f" in {', '.join(self.trained_on)}" if self.trained_on else ""
         status = self.status.replace("_", " ")
-        return f"{status}{held}{where}" + (f"; {missing}" if missing else "")
+        rules = f"by weaker rules than the defaults: {', '.join(self.weakly)}"
+        more = [*([rules] if self.weakly else []), *([missing] if missing else [])]
+        return "; ".join([f"{status}{held}{where}", *more])
 
 
 By = Literal["words", "meaning"]

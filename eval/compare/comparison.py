@@ -350,6 +350,8 @@ def _notes(
     """What a reader of the rows must know."""
     yield from seed_notes(rows, rules.spreads, max(map(len, conditions.values())))
     yield _PER_ROW
+    if rules.by_documents:
+        yield "Macro averages weigh tasks by their documents (eval.macro)."
     yield from notes
     for name, gap in gaps.items():
         yield f"{name}: no result ({gap.reason})."
