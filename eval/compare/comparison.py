@@ -122,7 +122,9 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     placebos = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
-    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
+    fit, unfitted = fit_axis(
+        conditions, control, axis, confidence, seed, by_documents, spreads.of_run
+    )
     told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
