@@ -109,8 +109,7 @@ def compare(
 ) -> DeltaTable:
     """Scores, a row per comparison and task, also by `kinship` and `near`, and the conclusion.
 
-    `gaps`: runs without results, never counted; so are copies. `notes` join the caveat.
-    `seed_spread`: standard deviation of a score between seeds, a share, where no arm shows it.
+    Neither `gaps` nor copies are counted. `seed_spread`: a share, where no arm shows it.
     """
     averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
     models, gaps = _without_copies(models, gaps or {}, control)
@@ -122,9 +121,8 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     placebos = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
-    fit, unfitted = fit_axis(
-        conditions, control, axis, confidence, seed, by_documents, spreads.of_run
-    )
+    noise = spreads.of_run
+    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents, noise)
     told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(

@@ -211,9 +211,7 @@ def compare(
         int | None,
         typer.Option(min=100, max=10_000_000, help="Resamples, for runs; else as their recipe's."),
     ] = None,
-    confidence: Annotated[
-        float | None, typer.Option(help="Of the intervals, for runs; else as their recipe's.")
-    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Likewise, of the intervals.")] = None,
     force: Force = False,
 ) -> None:
     """Compare every arm with the control, document by document and seed by seed.

@@ -175,8 +175,7 @@ def test_runs_are_compared_by_the_rules_of_the_first_recipe(tmp_path: Path) -> N
     assert f"{one} and {two} differ in eval.seed_spread: compared as {one}." in deltas.caveat
     deltas = compare_runs(tmp_path, two, one)
     assert deltas.control == "b0" and not any(row.covers_seeds for row in deltas.rows)
-    rules = {"bootstrap": 300, "confidence": 0.9}
-    three = compared_recipe(tmp_path, "d", [5, 6], **rules)
+    three = compared_recipe(tmp_path, "d", [5, 6], bootstrap=300, confidence=0.9)
     options = {"bootstrap": None, "confidence": None}
     deltas = compare_runs(tmp_path, three, **options)
     assert (deltas.bootstrap, deltas.confidence) == (300, 0.9)
