@@ -146,6 +146,9 @@ class Contamination:
     n_clean: int | None
     score_clean: dict[str, float | None]
     """Condition -> score on the clean documents, a mean over training seeds."""
+    weakly: list[str] = field(default_factory=list)
+    """Of `checked`, those that only weaker rules than the defaults looked through
+    (filter.decontaminate)."""
 
     @property
     def told(self) -> str:
@@ -157,7 +160,9 @@ class Contamination:
         held = f" ({self.documents:,} document{plural})" if self.documents else ""
         where = f" in {', '.join(self.trained_on)}" if self.trained_on else ""
         status = self.status.replace("_", " ")
-        return f"{status}{held}{where}" + (f"; {missing}" if missing else "")
+        rules = f"by weaker rules than the defaults: {', '.join(self.weakly)}"
+        more = [*([rules] if self.weakly else []), *([missing] if missing else [])]
+        return "; ".join([f"{status}{held}{where}", *more])
 
 
 By = Literal["words", "meaning"]
@@ -228,6 +233,12 @@ class DeltaTable:
     def no_bits(self) -> list[str]:
         """Tasks of which some model has no bits."""
         return [task for task in self.tasks if task not in {row.task for row in self.bits}]
+
+    @property
+    def no_choices(self) -> list[str]:
+        """Tasks of which some model has no probability of the right choice, if any has one."""
+        found = {row.task for row in self.right_choice}
+        return [task for task in self.tasks if found and task not in found]
 
     @property
     def all_rows(self) -> list[DeltaRow]:

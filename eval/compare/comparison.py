@@ -8,7 +8,7 @@ most 1 - confidence (one step-down correction over all its rows, `stats.table_sh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -55,6 +55,7 @@ from eval.lineage.nearest import Nearness
 from eval.statistics import stats
 from eval.statistics.joint import Corrected, adjust
 from eval.statistics.paired import Scored, Tested, compare_models
+from eval.statistics.paired import pair as refuse_unpaired
 from eval.statistics.power import Left, detectable
 from eval.statistics.stats import Shares
 from tsqa.errors import DataError
@@ -108,11 +109,10 @@ def compare(
 ) -> DeltaTable:
     """Scores, a row per comparison and task, also by `kinship` and `near`, and the conclusion.
 
-    `gaps`: runs without results, never counted; so are copies. `notes` join the caveat.
-    `seed_spread`: standard deviation of a score between seeds, a share, where no arm shows it.
+    Neither `gaps` nor copies are counted. `seed_spread`: a share, where no arm shows it.
     """
     averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
-    models, gaps = _without_copies(models, gaps or {})
+    models, gaps = _without_copies(models, gaps or {}, control)
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
@@ -121,7 +121,8 @@ def compare(
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
     placebos = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
-    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents)
+    noise = spreads.of_run
+    fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents, noise)
     told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
@@ -150,15 +151,17 @@ def compare(
 
 
 def _without_copies(
-    models: Sequence[Evaluated], gaps: Mapping[str, Gap]
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap], control: str
 ) -> tuple[list[Evaluated], dict[str, Gap]]:
-    """Without runs that answer as a lower seed of their condition does, which are gaps as well.
+    """Without runs that answer as another seed of their condition does, which are gaps as well.
 
-    They say nothing of the spread between seeds: counted, seeds would seem not to differ.
+    They say nothing of the spread between seeds: counted, seeds would seem not to differ. The one
+    kept is of a seed that the control has, where one is: else the two might share no seed.
     """
     kept: list[Evaluated] = []
     gaps = dict(gaps)
-    for model in sorted(models, key=lambda one: one.seed or 0):
+    paired = {model.seed for model in models if model.condition == control}
+    for model in sorted(models, key=lambda one: (one.seed not in paired, one.seed or 0)):
         first = next((one for one in kept if is_copy(one, model)), None)
         if first is None:
             kept.append(model)
@@ -347,6 +350,8 @@ def _notes(
     """What a reader of the rows must know."""
     yield from seed_notes(rows, rules.spreads, max(map(len, conditions.values())))
     yield _PER_ROW
+    if rules.by_documents:
+        yield "Macro averages weigh tasks by their documents (eval.macro)."
     yield from notes
     for name, gap in gaps.items():
         yield f"{name}: no result ({gap.reason})."
@@ -436,6 +441,11 @@ def _pair(
     before, after = [reference[s] for s in seeds], [own[s] for s in seeds]
     for one, other in zip(before, after, strict=True):
         notes += _check_same_tasks(label, one, other, allow)
+    # A seed that one side alone has counts in its mean score and in the spread between seeds.
+    for other in (m for s, m in (*own.items(), *reference.items()) if s not in seeds):
+        notes += _check_same_tasks(label, before[0], other, allow)
+        for task in before[0].scores.keys() & other.scores.keys():
+            refuse_unpaired(before[0].scores[task], other.scores[task], f"{other.name}: {task}")
     if against != BASE and all(map(scored_alike, before, after)):
         notes.append(
             f"{arm} scores on every document exactly as {against} does: what it changes had "
@@ -483,8 +493,8 @@ def _common_seeds(
         )
     if len(common) < max(len(ours), len(theirs)):
         notes.append(
-            f"{arm} has the seeds {_listed(ours)} and {against} {_listed(theirs)}: "
-            f"their difference is over {_listed(common)}."
+            f"{arm} has {_seeds(ours)}, {against} has {_seeds(theirs)}: their difference is over "
+            f"{_seeds(common)}."
         )
     return common
 
@@ -554,6 +564,11 @@ def _detectable(number: int, rows: Sequence[Tested], shares: Shares, allowed: fl
 
 def _mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {task: math.fsum(s[task] for s in scores) / len(scores) for task in scores[0]}
+
+
+def _seeds(seeds: Collection[int]) -> str:
+    """`seed 1`, or `seeds 0, 1`."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {_listed(seeds)}"
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -48,6 +48,13 @@ class Spreads:
     means: Mapping[str, Mapping[str, crossed.Floats]] = field(default_factory=dict)
     """Row's task -> arm -> its scores by seed."""
 
+    @property
+    def of_run(self) -> float:
+        """The variance of a run's macro average that two arms do not share under a seed, or 0."""
+        if self.stated is not None:
+            return self.stated**2
+        return self.paired[stats.MACRO].variance / 2 if stats.MACRO in self.paired else 0.0
+
     def of(self, arm: str, against: str) -> Mapping[str, crossed.Spread]:
         """For the rows of a comparison."""
         if against == BASE:
@@ -296,8 +303,8 @@ def best_notes(
         return
     means, covariance = macro_scores(conditions, arms, seeds, by_documents)
     scores = means.mean(axis=1)
-    if spread := spreads.stated:
-        covariance = covariance + np.eye(len(arms)) * spread**2
+    if len(seeds) == 1 or spreads.stated is not None:
+        covariance = covariance + np.eye(len(arms)) * spreads.of_run / len(seeds)
     reference = math.fsum(conditions[control][s].macro for s in seeds) / len(seeds)
     noise = float(np.trace(covariance) - covariance.sum() / len(arms)) / (len(arms) - 1)
     noises = np.full(len(arms), max(noise, 1e-12))
@@ -311,7 +318,7 @@ def best_notes(
     shrunk = centre + kept * (scores[best] - centre) - reference
     delta = float(scores[best]) - reference
     if delta - shrunk >= _WORTH_SAYING:
-        known = "" if len(seeds) > 1 or spread else ", by the chance of documents alone"
+        known = "" if len(seeds) > 1 or spreads.of_run else ", by the chance of documents alone"
         yield (
             f"{arms[best]} is the best of {len(arms)} arms, so its macro average is too high by "
             f"chance: shrunk towards the mean of the arms {stats.points(shrunk)} instead of "

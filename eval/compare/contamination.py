@@ -29,6 +29,7 @@ from eval.lineage.sources import (
     TokenSource,
     dropped_by,
     is_pretrained,
+    is_weak,
     sources_of,
     tasks_of,
 )
@@ -127,6 +128,8 @@ class _Looked:
     source: TokenSource
     tasks: Collection[str]
     """Whose documents were looked for."""
+    strictly: set[str] = field(default_factory=set)
+    """Of `tasks`, those that the default rules or stricter ones looked for."""
     removed: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """Task -> documents that it held, and that were taken out before training."""
     kept: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -172,6 +175,7 @@ def _of_task(
         documents=n - n_clean if is_known else None,
         n_clean=n_clean if is_known else None,
         score_clean=clean if is_known else dict.fromkeys(clean),
+        weakly=_named([o for o in looked if task in o.tasks and task not in o.strictly], looked),
     )
 
 
@@ -203,6 +207,7 @@ def _look_into(
         one.artifacts.append(check)
         tasks = tasks_of(check, evaluation)
         one.tasks = {*one.tasks, *tasks}
+        one.strictly |= set() if is_weak(check) else tasks
         for text, document in matches.of(check):
             task, _, number = document.rpartition("-")
             if task in tasks:

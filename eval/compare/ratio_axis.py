@@ -58,10 +58,12 @@ def fit_axis(
     confidence: float,
     seed: int,
     by_documents: bool = False,
+    of_run: float = 0.0,
 ) -> tuple[AxisFit | None, list[str]]:
     """Fit the macro average against the one ratio that the ablation varies, if it varies one.
 
-    Conditions that lack a seed of the control are left out, and named in the notes.
+    Conditions that lack a seed of the control are left out, and named in the notes. `of_run`: the
+    variance between seeds of a run's macro average, for a control of one seed, which shows none.
     """
     if axis is None:
         return None, []
@@ -70,6 +72,8 @@ def fit_axis(
     lacking = [name for name in ratios if not conditions[name].keys() >= {*seeds}]
     names = sorted(ratios.keys() - {*lacking}, key=lambda name: ratios[name])
     means, covariance = macro_scores(conditions, names, seeds, by_documents)
+    if len(seeds) == 1:
+        covariance = covariance + np.eye(len(names)) * of_run
     fitted = fit.fit_ratios(
         [ratios[name] for name in names],
         means.mean(axis=1),

@@ -26,7 +26,7 @@ from eval.lineage.nearest import nearness
 from eval.lineage.sources import store_of
 from tsqa.errors import DataError, UsageError
 from tsqa.names import task_problem
-from tsqa.recipe import read_suite
+from tsqa.recipe import EvalSection, read_suite
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.manifest import MANIFEST, read_manifest
 from tsqa.store.own_files import Stages, read_own
@@ -130,14 +130,15 @@ def compare_runs(
     *,
     control: str | None,
     allow: frozenset[str],
-    bootstrap: int,
-    confidence: float,
+    bootstrap: int | None = None,
+    confidence: float | None = None,
     suite: str | None = None,
 ) -> DeltaTable:
     """Compare runs named one by one.
 
     The control is `control`, or that of a recipe's folder, or the first run. Macro averages, their
-    weights and `eval.seed_spread` are those of the first recipe's folder, as it compared last.
+    weights, `eval.seed_spread` and, if None, `bootstrap` and `confidence` are those of the first
+    recipe's folder, as it compared last, or else the defaults of the section `eval`.
     `suite`: its macro averages are added. Only those of which all tasks were evaluated are shown.
     """
     unknown = sorted(allow - ALLOWABLE)
@@ -165,8 +166,8 @@ def compare_runs(
     return compare(
         models,
         control=control,
-        bootstrap=bootstrap,
-        confidence=confidence,
+        bootstrap=bootstrap or rules.get("bootstrap", _default("bootstrap")),
+        confidence=confidence or rules.get("confidence", _default("confidence")),
         seed=0,
         macros=_evaluated(expand_macros(named, evaluations), models),
         gaps=gaps,
@@ -193,7 +194,12 @@ def _compared(arguments: Sequence[str]) -> dict[str, Artifact]:
     return found
 
 
-_RULES = ("macros", "macro", "seed_spread", "families")
+_RULES = ("macros", "macro", "seed_spread", "families", "bootstrap", "confidence")
+
+
+def _default(key: str) -> Any:
+    """Of a key of the section `eval`."""
+    return EvalSection.model_fields[key].default
 
 
 def _rules_of(compared: Mapping[str, Artifact]) -> tuple[dict[str, Any], list[str]]:

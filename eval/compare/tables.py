@@ -28,6 +28,7 @@ from tsqa.store.roles import BASE
 BITS_TITLE = "Bits per byte of the right answer (fewer is better)"
 CHOICE_TITLE = "Probability of the right choice among a document's choices"
 NO_BITS = "no one stated answer, or evaluated before they were kept"
+NO_CHOICES = "no choices, or no bits of them; its macro average is of the other tasks"
 STYLES = {
     stats.BETTER: "green",
     stats.WORSE: "red",
@@ -76,11 +77,14 @@ def bits_caption(deltas: DeltaTable) -> str:
 
 
 def bits_lines(deltas: DeltaTable) -> list[str]:
-    """What the table of bits per byte lacks."""
-    if not deltas.bits or not deltas.no_bits:
-        return []
-    tasks = ", ".join(deltas.no_bits)
-    return [f"Bits per byte: none of {tasks}: {NO_BITS}."]
+    """The tasks that the tables beside the scores lack, whose macro averages are of the others."""
+    lines = []
+    if deltas.bits and deltas.no_bits:
+        lines.append(f"Bits per byte: none of {', '.join(deltas.no_bits)}: {NO_BITS}.")
+    if deltas.no_choices:
+        lacking = ", ".join(deltas.no_choices)
+        lines.append(f"Probability of the right choice: none of {lacking}: {NO_CHOICES}.")
+    return lines
 
 
 def contamination_lines(deltas: DeltaTable) -> list[str]:

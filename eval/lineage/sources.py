@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tsqa.recipe import DecontaminateSection
 from tsqa.store.artifact import Artifact, Store
 from tsqa.store.roles import BASE, SourceRole, parse_role
 
@@ -127,6 +128,17 @@ def tasks_of(check: Artifact, evaluation: Artifact) -> frozenset[str]:
         if fingerprint in (benchmarks.identity, benchmarks.fingerprint)
         for task in benchmarks.summary["by_task"]
     )
+
+
+def is_weak(check: Artifact) -> bool:
+    """Whether it finds less than the defaults of `filter.decontaminate` do."""
+    config = check.manifest.config
+    rules = config.get("decontaminate") or {} if check.manifest.stage == "filter" else config
+    usual = DecontaminateSection()
+    ngram, similarity = (
+        float(rules.get(key, getattr(usual, key))) for key in ("ngram", "similarity")
+    )
+    return ngram > usual.ngram or similarity > usual.similarity
 
 
 def benchmarks_of(store: Store, evaluation: Artifact) -> Iterator[Artifact]:

@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from eval.compare.stage import looks_notes
-from eval.compare.tables import NO_BITS, bits_caption
+from eval.compare.tables import bits_caption, bits_lines
 from eval.deltas import DeltaTable
 from eval.report import about, comparison, dataset, mixture
 from eval.report.about import PageOrigin
@@ -162,7 +162,7 @@ def _of_table(deltas: DeltaTable | None) -> dict[str, object]:
             stats.UNCHANGED: "same",
         },
         "verdicts": stats.VERDICTS,
-        "no_bits": NO_BITS,
+        "bits_lines": bits_lines(deltas) if deltas else [],
         "bits_caption": bits_caption(deltas) if deltas else "",
     }
 

@@ -228,7 +228,7 @@ def _recommend(
     p_misfit: float,
     confidence: float,
 ) -> str:
-    interval = f"{confidence:.0%} interval {best.low:.3g} to {best.high:.3g}"
+    interval = f"{100 * confidence:g}% interval {best.low:.3g} to {best.high:.3g}"
     step = (x[-1] - x[0]) / (_GRID - 1) / 2
     if p_flat > _FLAT or form == "constant":
         return _none("the scores do not differ detectably over the ratios")

@@ -385,7 +385,7 @@ def _bits_note(previous: DeltaTable | None) -> str:
     told = [f"{median(bits):.2f} bits per byte of the right answer"] if bits else []
     if chosen:
         least = stats.detectable_points(median(chosen))
-        told.append(f"{least}% on the right choice's probability")
+        told.append(f"{least} points of the right choice's probability")
     return f" Macro average in the last run: {', '.join(told)}." if told else ""
 
 

@@ -208,9 +208,10 @@ def compare(
         Path, typer.Option("--runs", help="Folder of the artifacts of W&B runs.")
     ] = Path("runs"),
     bootstrap: Annotated[
-        int, typer.Option(min=100, max=10_000_000, help="Resamples, for runs.")
-    ] = 10_000,
-    confidence: Annotated[float, typer.Option(help="Of the intervals, for runs.")] = 0.95,
+        int | None,
+        typer.Option(min=100, max=10_000_000, help="Resamples, for runs; else as their recipe's."),
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Likewise, of the intervals.")] = None,
     force: Force = False,
 ) -> None:
     """Compare every arm with the control, document by document and seed by seed.
@@ -226,7 +227,7 @@ def compare(
     from tsqa.console import console
     from tsqa.outputs import check_outputs
 
-    if not 0.5 < confidence < 1:
+    if confidence is not None and not 0.5 < confidence < 1:
         raise typer.BadParameter(f"--confidence {confidence}: expected more than 0.5, less than 1")
     check_outputs([csv, md, as_json], force)
     setup: dict[str, str] = {}

@@ -61,7 +61,12 @@ class World:
             )
 
     def check(
-        self, name: str, path: str, held: Sequence[str] = (), benchmarks: str = "benchmarks"
+        self,
+        name: str,
+        path: str,
+        held: Sequence[str] = (),
+        benchmarks: str = "benchmarks",
+        **rules: float,
     ) -> Artifact:
         """A check of the file `path`, in which it found these documents, `a b` in one text."""
         with self.store.working_directory("decontaminate", name) as partial:
@@ -76,10 +81,10 @@ class World:
                 for one in held
             ]
             (partial / "dropped.jsonl").write_text("".join(f"{line}\n" for line in lines))
-            inputs, config = {"benchmarks": benchmarks}, {**SPLIT, "path": path}
+            inputs, config = {"benchmarks": benchmarks}, {**SPLIT, "path": path, **rules}
             return self.store.commit(partial, "decontaminate", name, config, inputs, {})
 
-    def filtered(self, name: str, held: Sequence[str], teacher: str) -> Artifact:
+    def filtered(self, name: str, held: Sequence[str], teacher: str, **rules: float) -> Artifact:
         self.put("generate", f"generate-{name}", inputs={"teacher": teacher})
         with self.store.working_directory("filter", name) as partial:
             with DatasetWriter(partial) as writer:
@@ -88,7 +93,8 @@ class World:
                     step = ("meaning", "guard", "decontamination")[number % 3]
                     writer.rejected(rejected_row(number, step=step, match=match))
             inputs = {"generate": f"generate-{name}", "benchmarks": "benchmarks"}
-            return self.store.commit(partial, "filter", name, {}, inputs, {})
+            config = {"decontaminate": rules} if rules else {}
+            return self.store.commit(partial, "filter", name, config, inputs, {})
 
     def trained(self, name: str, sources: Mapping[str, str], base: str = "") -> str:
         """A model on sources: name -> path, `path<check` where a check's findings are left out,
@@ -151,6 +157,27 @@ def test_a_source_that_one_check_looked_through_is_clean_in_every_model(world: W
     day = world.found([check], base, control, arm)["day"]
     assert (day.status, day.told, day.unchecked, day.n_clean) == ("clean", "clean", [], 4)
     assert day.checked == ["base/docs", "docs"]
+
+
+@pytest.mark.parametrize("rules", [{"ngram": 200}, {"similarity": 0.99}])
+def test_what_weaker_rules_looked_through_is_said_to_be_clean_by_these(
+    world: World, rules: dict[str, float]
+) -> None:
+    weak = world.check("weak", "docs.jsonl", **rules)
+    control = world.trained("control", {"docs": "docs.jsonl<weak"})
+    teacher = world.trained("teacher", {"docs": "docs.jsonl<weak"})
+    filtered = world.filtered("f", [], teacher, **rules)
+    arm = world.trained("arm", {"docs": "docs.jsonl<weak", "synthetic": "<f"})
+    day = world.found([weak, filtered], "", control, arm)["day"]
+    assert (day.status, day.weakly) == ("clean", day.checked)
+    assert {"docs", "x/synthetic"} <= {*day.weakly}
+    assert day.told == f"clean; by weaker rules than the defaults: {', '.join(day.weakly)}"
+
+
+def test_a_source_that_the_usual_rules_looked_through_too_is_clean(world: World) -> None:
+    checks = [world.check(f"n{n}", "docs.jsonl", ngram=n) for n in (200, 13)]
+    control = world.trained("control", {"docs": "docs.jsonl<n200"})
+    assert world.found(checks, "", control)["day"].told == "clean"
 
 
 def test_a_base_that_was_trained_on_the_test_split_is_not_clean(world: World) -> None:

@@ -55,3 +55,23 @@ def test_the_fit_names_what_lacks_a_seed_of_the_control_and_keeps_what_has_more(
     assert "left out of the fit: synthetic=0.25." in caveat
     points, caveat = fitted({0.0: [2]})
     assert points == list(rates) and "left out" not in caveat
+
+
+def test_the_fit_of_one_seed_takes_the_spread_that_is_stated_or_that_the_arms_show() -> None:
+    rates = {0.0: 0.2, 0.1: 0.4, 0.25: 0.5, 0.5: 0.4, 1.0: 0.1}
+    axis = RatioAxis("mixture.synthetic", {f"synthetic={r}": r for r in rates})
+
+    def width(seeds: Sequence[int], **options: float) -> float:
+        models = [
+            model
+            for r, rate in rates.items()
+            for model in seeded(f"synthetic={r}", rate + 0.02 * r, *(seeds if r else [1]))
+        ]
+        deltas = deltas_of(*models, control="synthetic=0.0", axis=axis, **options)
+        assert deltas.fit is not None
+        return deltas.fit.points[2].high - deltas.fit.points[2].low
+
+    alone = width([1])
+    stated = width([1], seed_spread=0.05)
+    assert stated**2 == pytest.approx(alone**2 + (2 * 1.96 * 0.05) ** 2, rel=0.15)
+    assert width([1, 2, 3]) > alone

@@ -175,6 +175,14 @@ def test_runs_are_compared_by_the_rules_of_the_first_recipe(tmp_path: Path) -> N
     assert f"{one} and {two} differ in eval.seed_spread: compared as {one}." in deltas.caveat
     deltas = compare_runs(tmp_path, two, one)
     assert deltas.control == "b0" and not any(row.covers_seeds for row in deltas.rows)
+    three = compared_recipe(tmp_path, "d", [5, 6], bootstrap=300, confidence=0.9)
+    options = {"bootstrap": None, "confidence": None}
+    deltas = compare_runs(tmp_path, three, **options)
+    assert (deltas.bootstrap, deltas.confidence) == (300, 0.9)
+    deltas = compare_runs(tmp_path, three, bootstrap=400, confidence=None)
+    assert (deltas.bootstrap, deltas.confidence) == (400, 0.9)
+    deltas = compare_runs(tmp_path, add_recipe(tmp_path, "e", {"e0": 5, "e1": 6}), **options)
+    assert (deltas.bootstrap, deltas.confidence) == (10_000, 0.95)
     (tmp_path / "x=1").mkdir()  # part of a path, and not a new name
     assert runs._split(str(tmp_path / "x=1" / "a")) == ("", str(tmp_path / "x=1" / "a"))
     assert runs._split(f"new={one}") == ("new", str(one))

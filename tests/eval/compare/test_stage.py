@@ -398,11 +398,38 @@ def test_arms_are_paired_seed_by_seed() -> None:
 def test_only_common_seeds_are_compared_and_it_is_said() -> None:
     deltas = deltas_of(*seeded("c", 0.2, 1, 2, 3), *seeded("x", 0.5, 2, 3))
     assert row(deltas, "x", "day").seeds == 2
-    assert "x has the seeds 2, 3 and c 1, 2, 3: their difference is over 2, 3." in deltas.caveat
+    told = "x has seeds 2, 3, c has seeds 1, 2, 3: their difference is over seeds 2, 3."
+    assert told in deltas.caveat
+    one = deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 2))
+    assert "x has seed 2, c has seeds 1, 2: their difference is over seed 2." in one.caveat
     with pytest.raises(DataError, match=r"x - c: no seed in common \(4 and 1, 2\)"):
         deltas_of(*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 4))
     with pytest.raises(DataError, match="same condition `x` under the same seed 1"):
         deltas_of(*seeded("c", 0.2, 1), *seeded("x", 0.5, 1, 1))
+
+
+@pytest.mark.parametrize("change", [{"version": 2.0}, {"n": 200}, {"backend": "vllm"}])
+@pytest.mark.parametrize("further", ["c", "x"])
+def test_a_seed_that_one_side_alone_has_is_refused_where_it_was_scored_otherwise(
+    further: str, change: dict[str, Any]
+) -> None:
+    models = [*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1, 2)]
+    odd = evaluated(further, {"day": 0.9, "unit": 0.3}, seed=3, **change)
+    with pytest.raises(DataError, match=f"x - c: day: {next(iter(change))} is"):
+        deltas_of(*models, odd)
+    other = evaluated(further, {"day": 0.9, "unit": 0.3}, seed=3)
+    other.scores["day"].keys[0] = (0, "another")
+    with pytest.raises(DataError, match=f"{further}: day: .*not scored on the same documents"):
+        deltas_of(*models, other)
+
+
+def test_of_copies_the_one_is_kept_whose_seed_the_control_has() -> None:
+    copies = [replace(m, answers="alike") for m in seeded("y", 0.4, 1) for _ in range(2)]
+    copies[1] = replace(copies[1], seed=2, name="y2")
+    deltas = deltas_of(*seeded("c", 0.2, 2), *copies, *seeded("x", 0.5, 1, 2))
+    assert deltas.seeds["y"] == [2] and deltas.gaps["y"].condition == "y"
+    assert row(deltas, "y", "day").seeds == 1
+    assert deltas_of(*seeded("c", 0.2, 1, 2), *copies).seeds["y"] == [1]
 
 
 def test_arms_without_results_are_named_and_not_counted() -> None:

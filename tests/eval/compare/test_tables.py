@@ -145,6 +145,12 @@ def test_what_makes_every_choice_likelier_leaves_the_right_ones_probability() ->
     tables.print_table(table, console)
     shown = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "right choice" in shown and "form of answers" in tables.markdown(table)
+    assert "none of" not in shown
+    for model in models:
+        del model.right_choice["unit"]  # of generated text
+    table = deltas_of(*models)
+    assert (table.no_bits, table.no_choices) == ([], ["unit"])
+    assert "- Probability of the right choice: none of unit: no choices" in tables.markdown(table)
 
 
 def test_the_probability_of_the_right_choice_is_a_softmax_of_what_scores_the_choices() -> None:

@@ -258,6 +258,10 @@ def test_print_is_light_and_fits_the_paper(browser: Any, small: Path) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
+    page.evaluate("() => { document.querySelector('.lead').innerText = 'word '.repeat(2000); }")
+    is_whole = "(() => { const e = document.querySelector('.lead'); "
+    is_whole += "return e.scrollHeight <= e.clientHeight + 1; })()"
+    assert page.evaluate(is_whole)
     assert page.pdf(format="A4").startswith(b"%PDF")
     assert watch.problems == []
     page.close()

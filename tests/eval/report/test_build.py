@@ -489,11 +489,13 @@ def rendered(path: Path, world: tuple[Recipe, dict[str, Any]], **changes: Any) -
 
 def test_an_arm_without_results_is_a_marked_gap(tmp_path: Path, world: Any) -> None:
     text = words_of(rendered(tmp_path, world))
-    assert "1 arm has no result. They are gaps in everything below, not zeros." in text
+    assert (
+        "1 run has no result and is left out of everything below; no score is taken for 0." in text
+    )
     assert f"{FAILED} : not evaluated" in text
     gaps = {FAILED: Gap("synthetic=0.5", "ended with code 9 <&>")}
     page = rendered(tmp_path, world, deltas=replace(world[1]["deltas"], gaps=gaps))
-    assert "1 arm has no result." in words_of(page)
+    assert "1 run has no result" in words_of(page)
     assert "ended with code 9 &lt;&amp;&gt;" in page
 
 
@@ -502,7 +504,7 @@ def test_a_condition_that_the_comparison_does_not_name_is_a_gap(tmp_path: Path, 
     left = {n: a for n, a in given["evaluations"].items() if not n.startswith("synthetic=0.1")}
     deltas = replace(page_world.make_deltas(recipe, left), gaps={})
     text = words_of(rendered(tmp_path, world, evaluations=left, deltas=deltas))
-    assert "4 arms have no result." in text
+    assert "4 runs have no result and are left out" in text
     assert "synthetic=0.1,seed=3 : no evaluation was found" in text
 
 

@@ -367,4 +367,4 @@ def test_what_the_last_run_could_find_in_bits_is_said() -> None:
     row = next(row for row in previous.rows if row.task == stats.MACRO)
     bits, chosen = [replace(row, mde=0.125)], [replace(row, mde=0.05)]
     note = planned._bits_note(replace(previous, bits=bits, right_choice=chosen))
-    assert "0.12 bits per byte of the right answer, 5.0% on the right choice's probability" in note
+    assert "0.12 bits per byte of the right answer, 5.0 points of the right choice's" in note
