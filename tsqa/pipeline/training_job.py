@@ -100,7 +100,7 @@ class TrainingJob:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         threads = str(max(1, (os.cpu_count() or 1) // processes))
         with self.log.open("ab") as log:  # another command may be training it: theirs stays whole
-            begins = 0 if own else log.tell()
+            begins = log.tell()
             process = subprocess.Popen(
                 command,
                 stdout=log,
@@ -203,10 +203,11 @@ def _fill(told: Mapping[str, str], piece: re.Match[str]) -> str:
 def tail_of(log: Path, begin: int = 0) -> list[str]:
     """The job's own last lines: what torchrun adds about its failed child says nothing new.
 
-    `begin`: bytes of the log that are of earlier jobs.
+    `begin`: bytes of the log that are of earlier jobs, unless yours began a new one (`> {log}`).
     """
     try:
-        text = log.read_bytes()[begin:].decode("utf-8", "replace")
+        written = log.read_bytes()
+        text = written[begin if begin <= len(written) else 0 :].decode("utf-8", "replace")
     except OSError as error:
         return [f"(it cannot be read: {error.strerror})"]
     lines = text.splitlines()

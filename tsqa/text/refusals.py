@@ -52,9 +52,11 @@ _SAYING = re.compile(
     re.IGNORECASE,
 )
 _OFFERED = re.compile(
-    r"\b(?:un)?(?:known|certain|clear|sure|determin\w*|answered)\b|\b(?:enough|sufficient|given"
-    r" information|opposite|antonym|synonym|prefix|word|term|n/a|not (?:given|stated|known"
-    r"|mentioned|applicable)|if (?:it|this|there|possible|any|not)|possible to|can (?:be|we|you|it)"
+    r"\b(?:un)?(?:known|certain|clear|sure|determin\w*|answered|answerable)\b"
+    r"|\b(?:enough|sufficient|given information|opposite|antonym|synonym|prefix|word|term|n/a"
+    r"|not (?:given|stated|known|mentioned|applicable)|if (?:it|this|there|possible|any|not"
+    r"|(?:the|this) (?:passage|text|article|story|context) does)|left out|leaves? out|omits?"
+    r"|omitted|possible to|can (?:be|we|you|it)"
     r"|unbekannt|bestimm\w*|desconocid\w*|determina\w*|inconnu\w*|d\u00e9termin\w*)\b"
     r"|\u672a\u77e5|\u65e0\u6cd5\u786e\u5b9a|\u80fd\u5426|\u4e0d\u660e|\uc54c \uc218",
     re.IGNORECASE,

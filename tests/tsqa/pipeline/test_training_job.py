@@ -173,6 +173,19 @@ def test_what_your_own_command_says_is_shown_where_it_fails(tmp_path: Path) -> N
         job(tmp_path, Spending(), 0, "echo no such host; : {training}; exit 3").run()
 
 
+def test_of_your_own_command_too_only_this_try_is_told_also_in_a_log_begun_anew(
+    tmp_path: Path,
+) -> None:
+    for try_, command in enumerate(("exit 3", "echo anew > {log}; exit 3")):
+        run = job(tmp_path / str(try_), Spending(), 0, f": {{training}}; {command}")
+        run.log.parent.mkdir(parents=True)
+        run.log.write_text("CUDA out of memory, yesterday\n")
+        with pytest.raises(EngineError) as raised:
+            run.run()
+        assert "yesterday" not in str(raised.value)
+        assert ("anew" in str(raised.value)) == ("anew" in command)
+
+
 def test_your_own_command_is_run_again_while_its_job_gets_further(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     line = '{"train/tokens": %s, "train/loss": 1.0}'

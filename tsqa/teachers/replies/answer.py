@@ -30,6 +30,8 @@ _MAX_SHORT_WORDS = 6
 """A number with its unit, or a name; what is longer is a sentence."""
 
 _ABOUT = re.compile(r"\\approx(?:eq)?(?![a-zA-Z])")
+_WHERE = re.compile(r"\d.*\b(?:when|if|where|for|at|with|given|and) [A-Za-z ]{1,40}\Z", re.DOTALL)
+"""`12 when height` of `area = 12 when height = 3`."""
 _NAME = re.compile(
     r"[A-Za-z]\w{0,20}(?: [A-Za-z]\w{0,20}){0,4}"
     r"|[a-zA-Z](?:_\{?\w{1,9}\}?)?(?:\([\w, ]{1,9}\))?"
@@ -76,7 +78,8 @@ _IN_BOLD = re.compile(
     r"(?:(?!\b(?i:no|not|nor|none|nobody|nothing|neither|never|cannot)\b|n['\u2019]t\b)[^*\n])*"
     r"\b(?:is|are|was|were|be|called|named|by|equals) (?P<mark>\*\*|__)(?!no[tr]?\b)"
     r"(?P<said>[^*\n]*\w)"
-    r"[.!]?(?P=mark)(?:(?:, | \()not [^*()\n]{1,60}\)?)?[.!]?"
+    r"[.!]?(?P=mark)(?:(?:, | \()not (?!(?:only|just|merely|simply|always|necessarily"
+    r"|entirely|fully|completely|usually|often|to|until|before|yet)\b)[^*()\n]{1,60}\)?)?[.!]?"
 )
 _NUMBER_IN_BOLD = re.compile(r"(?P<before>[^*\n]+)\*\*(?P<said>[^*\n]+?)[.!]?\*\*[.!]?")
 _CONFIDENCE = re.compile(
@@ -86,8 +89,8 @@ _CONFIDENCE = re.compile(
 )
 _ROUNDED = re.compile(
     r"(?<=[\w%])(?:, | \()(?:when )?(?:rounded(?: (?:up|down|off))?|(?:correct|accurate)(?= to ))"
-    r"(?: ?to (?:the )?(?:nearest )?(?:\d|one|two|three|four|whole|tenth|hundredth|cent|integer)"
-    r"[a-z ]{0,24})?\)?[.]?\Z",
+    r"(?: ?to (?:(?:the )?nearest [a-z\d]|(?:the )?(?:whole|tenth|hundredth|cent|integer)"
+    r"|(?:\d|one|two|three|four) (?:d|s|places))[a-z .]{0,24})?\)?[.]?\Z",
     re.IGNORECASE,
 )
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
@@ -288,12 +291,15 @@ def _right_side(text: str) -> str:
     if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return text
     sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
-    # `V = lwh = 3 * 4 * 5 = 60` tells of V; `2x = 6` and `x + y = 5` are equations.
-    is_result = _NAME.fullmatch(sides[0]) or all(
+    # `V = lwh = 3 * 4 * 5 = 60` tells of V; `2x = 6`, `y = 2x = 6` and `x + y = 5` are equations,
+    # and of `y = 2x = 6 when x = 3` the last side is no result.
+    is_known = [
         _NAME.fullmatch(side) or (re.search(r"\d", side) and not _UNKNOWN.search(side))
         for side in sides
-    )
-    if is_result and any(map(str.isdigit, right)):
+    ]
+    is_last = is_known[-1] or equals == "\u2248" or "\u03c0" in right  # computed: of a circle
+    is_result = is_last and (_NAME.fullmatch(sides[0]) or all(is_known))
+    if is_result and not _WHERE.search(left) and any(map(str.isdigit, right)):
         return right.strip().removesuffix("$").strip()
     return text
 

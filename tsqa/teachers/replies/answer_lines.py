@@ -86,10 +86,13 @@ _IS_BOLD = re.compile(
     r"(?P<before>[^*?\n]*\b(?:is|are|was|were|be|called|by|on|in|at)) \*\*(?P<named>[^*\n]+)\*\*"
     r"(?P<after>[.,;][^*?\n]*)"
 )
+_CONCLUDES_ELSE = re.compile(
+    r"\b(?:so|thus|therefore|hence|which (?:means|makes|gives|implies|tells))\b", re.IGNORECASE
+)
 _NOT_PLAIN = re.compile(
     r"\b(?:no|not|never|none|nor|neither|except|if|whether|could|might|may|maybe|perhaps|would|wrong"
     r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or"
-    r"|options?|choices?|answers?|guess(?:es)?|mistakes?|errors?|misconceptions?|myths?|traps?"
+    r"|options?|choices?|answers?|guess(?:es)?|mistake\w*|errors?|misconceptions?|myths?|traps?"
     r"|distractors?|decoys?|runner-up|opposite|contrary|avoid|bad|question|statement|unlikely|hardly"
     r"|(?:second|third|next)[ -](?:most|\w+st)|(?:least|less) (?:likely|plausible)|once|used to"
     r"|long|(?:believ|think|thought|sa(?:y|id)|claim|assum|pretend|doubt|suppos|seem|appear|consider"
@@ -217,7 +220,11 @@ def _bold_option(text: str, choices: Sequence[str]) -> str:
     found = _IS_BOLD.fullmatch(text)
     around = f"{found['before']} {found['after']}" if found else ""
     index = find_option(found["named"], choices) if found else None
-    if index is None or _NOT_PLAIN.search(around.replace(" and ", ", ")):
+    if (
+        index is None
+        or _CONCLUDES_ELSE.search(around)
+        or _NOT_PLAIN.search(around.replace(" and ", ", "))
+    ):
         return ""
     said = f" {normalise(around)} "
     others = (f" {normalise(one)} " for place, one in enumerate(choices) if place != index)

@@ -140,9 +140,15 @@ _CALLED_RIGHT = re.compile(
     r"|\u304c(?:\u6b63\u3057\u3044|\u6b63\u89e3)|\uac00 ?(?:\uc815\ub2f5|\ub9de))",
 )
 _SO = re.compile(
-    r"(?<![\w'])(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence|leaves|leaving)[,:]? (?:only )?"
+    r"(?:(?:\A|[.,;:!?)\u2026\u2013\u2014-] |\band )(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence|leaving)"
+    r"|\b(?:[Tt]his|[Tt]hat|which) leaves)[,:]? (?:only )?"
     r"(?:(?:option|choice|answer) )?[*(]{0,3}(?P<letter>[A-Z])[*).!]{0,4}\Z"
 )
+_SUPPOSED = re.compile(
+    r"\b(?:if|either|would|might|people|many|students?)\b(?!.*\bbut\b)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Before `so B`: that it holds only in a case, or that others say so."""
 _DESCRIBES = re.compile(
     r"\s?,?(?: (?:is|are|was|were|ist|sind|es|est)\b|\u662f)"
     r"(?! (?:(?:therefore|thus|clearly|definitely|indeed|then|the|my|la|le|die|der|only|single|most"
@@ -341,7 +347,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     for index in right:
         if index < len(choices) and not _is_held(index, choices):
             return Choice(index)
-    if concluded < len(choices) and not _is_held(concluded, choices):
+    is_supposed = bool(so and _SUPPOSED.search(said, 0, so.start()))
+    if concluded < len(choices) and not is_supposed and not _is_held(concluded, choices):
         named = [each for each in range(len(choices)) if _is_named(each, said, choices)]
         is_other = len(named) == 1 and concluded not in named
         return Choice(error=_DIFFERENT) if is_other else Choice(concluded)

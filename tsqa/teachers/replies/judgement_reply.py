@@ -24,7 +24,8 @@ _STANDS = (
 _END = r"(?=\s*(?:$|[,.;:!\u060c\u0964\uff0c\u3002\uff1b\uff1a\uff01\u3001\u2026\u2013\u2014-]))"
 _CALLED = (
     r"(?:(?:it|this|that|(?:the|this) (?:answer|(?:statement|claim)"
-    r"(?: [\"\u201c][^\"\u201c\u201d\n]{1,200}[\"\u201d])?))(?:'s| is|'d be| would be) )"
+    r"(?: [\"\u201c][^\"\u201c\u201d\n]{1,200}[\"\u201d](?![^\n]*[\"\u201c]))?))"
+    r"(?:'s| is|'d be| would be) )"
 )
 _NOT_TWICE = r"(?! that\b[^.!?\n]*(?:\b(?:not|never|false|untrue|wrong|incorrect)\b|n['\u2019]t\b))"
 OFFERED = r"(?:yes ?(?:/|\||,? or) ?no|true ?(?:/|\||,? or) ?false)\b"
