@@ -79,6 +79,8 @@ class EvaluatedTexts:
         self._passage_of = array("q")
         self._pieces, self._pieces_of = array("q"), array("q", [0])
         self._last_sentences = array("q")
+        self.unanswered: set[int] = set()
+        """Documents that have no answer, as instructions; others may have one without words."""
         self._sign_numbers: dict[str, int] = {"": 0}
         self._before, self._after = array("i"), array("i")
         self._sentences = array("q")
@@ -412,6 +414,7 @@ class EvaluatedTexts:
     ) -> None:
         # Behind its question alone, a tag may be a line break.
         is_only_tag = not document.choices and is_tag(document.answer)
+        has_answer = bool(document.answer.strip())
         document = replace(
             document,
             context=undress(document.context),
@@ -432,6 +435,8 @@ class EvaluatedTexts:
             return
         seen.add(whole)
         self.ids.append(document.id)
+        if not has_answer:
+            self.unanswered.add(number)
         task = self._tasks.setdefault(document.task, len(self._tasks))
         self._task_of.append(task)
         self._first_of.append(first)

@@ -407,7 +407,7 @@ class EvaluatedIndex:
                 continue
             # Any text on its subject resembles a question of few rare words: ask for the answer.
             light = self._similar.is_light[item]
-            if light and not _tells(text.numbers, self._texts.answer(item)):
+            if light and not self._tells(text.numbers, item):
                 continue
             score = self._similar.coverage(item, questions[number])
             if score >= self._similar.threshold and score > best[number]:
@@ -734,6 +734,16 @@ class EvaluatedIndex:
         held_by = np.bincount(once_each, minlength=len(distinct))
         return float((held_by[numbers] > 1).mean())
 
+    def _tells(self, text: Numbers, document: int) -> bool:
+        """Whether the answer is in the text, or there is none to ask for.
+
+        One without words, such as a sign, tells nothing.
+        """
+        answer = self._texts.answer(document)
+        if not len(answer):
+            return document in self._texts.unanswered
+        return _find(text, answer) >= 0
+
     def _similar_to_others(self, documents: Numbers) -> int:
         """Count the documents whose question is similar to another one of their task."""
         found: set[int] = set()
@@ -742,8 +752,8 @@ class EvaluatedIndex:
             document = int(documents[number])
             if number in found or not self._texts.are_rivals(document, item):
                 continue
-            whole, answer = self._texts.whole(document), self._texts.answer(item)
-            if self._similar.is_light[item] and not _tells(whole, answer):
+            whole = self._texts.whole(document)
+            if self._similar.is_light[item] and not self._tells(whole, item):
                 continue
             if self._similar.coverage(item, questions[number]) >= self._similar.threshold:
                 found.add(number)
@@ -800,11 +810,6 @@ def _count_holders(hashes: Hashes, holders: Numbers, tasks: Numbers) -> Numbers:
         counts = np.add.reduceat(changes(holders) | of_task, starts, dtype=int)
         held_by[order] = np.repeat(counts, np.diff(starts, append=len(order)))
     return held_by
-
-
-def _tells(text: Numbers, answer: Numbers) -> bool:
-    """Whether the answer is in the text; one without words, such as a sign, tells nothing."""
-    return len(answer) > 0 and _find(text, answer) >= 0
 
 
 def _find(text: Numbers, run: Numbers) -> int:

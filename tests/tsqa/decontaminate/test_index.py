@@ -374,6 +374,20 @@ def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
         assert all(index.check_texts(texts)), kind
 
 
+@pytest.mark.parametrize(("answer", "is_found"), [("", True), ("!", False), ("<br>", False)])
+def test_a_light_question_without_an_answer_needs_none(answer: str, is_found: bool) -> None:
+    """An answer without words, though, confirms nothing."""
+    subjects = ("rivers", "clouds", "horses", "metals")
+    documents = [
+        make_seed(number, f"Why do {subject} move slowly in winter?", answer)
+        for number, subject in enumerate(subjects)
+    ]
+    index = EvaluatedIndex(documents, SECTION)
+    asked = as_candidate(make_seed(9, "Why do rivers move slowly in cold winter?", "Ice."))
+    [verdict] = index.check([asked])
+    assert (verdict is not None) == is_found
+
+
 @pytest.mark.parametrize("shape", [*QUIZZES])
 def test_quizzes_on_code_and_signs_are_told_apart(shape: str) -> None:
     """By their tags, and by what fills a frame that few of their questions share."""
