@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import html
 import re
-from itertools import groupby
+from itertools import groupby, pairwise
 from urllib.parse import unquote, unquote_plus
 
 _COMMANDS = (
@@ -154,7 +154,7 @@ _BETWEEN_TAGS = re.compile(
 )
 """Options of a row."""
 _SPOKEN_OF = re.compile(
-    r"[\"'`)]*\s+(?:attributes?|does?|elements?|means?|stands?|tags?)\b", re.IGNORECASE
+    r"[\"'`)]*\s+(?:attributes?|does|do(?=\?)|elements?|means?|stands?|tags?)\b", re.IGNORECASE
 )
 _FEWEST_IN_ROW, _MOST_BETWEEN = 3, 20
 _WRAPS = frozenset("code div label li option p pre span td".split())  # noqa: SIM905
@@ -458,8 +458,15 @@ def _find_rows(text: str, found: list[re.Match[str]], partners: dict[int, int]) 
         if len(row) >= _FEWEST_IN_ROW
         and len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
         and all(row[0] <= partners.get(n, n) <= row[-1] for n in row)
+        and not _ends_elements(text, [found[n] for n in row])
         for number in row
     }
+
+
+def _ends_elements(text: str, row: list[re.Match[str]]) -> bool:
+    """Whether a page whose beginning is cut off is likely to hold the row."""
+    between = "".join(text[one.end() : other.start()] for one, other in pairwise(row))
+    return between.isspace() and any(tag[1] for tag in row)
 
 
 def _is_word(text: str, tag: re.Match[str]) -> bool:
@@ -467,7 +474,7 @@ def _is_word(text: str, tag: re.Match[str]) -> bool:
     name, (start, end) = tag[2].lower(), tag.span()
     if tag[3].strip() or _BESIDE_TAG.search(text[start - 1 : start] + text[end : end + 1]):
         return False
-    if name in _STAYS_OPEN:
+    if name in _STAYS_OPEN or tag[1]:
         return _SPOKEN_OF.match(text, end) is not None
     if name not in _CLOSED:
         return False

@@ -377,15 +377,11 @@ def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
 @pytest.mark.parametrize(("answer", "is_found"), [("", True), ("!", False), ("<br>", False)])
 def test_a_light_question_without_an_answer_needs_none(answer: str, is_found: bool) -> None:
     """An answer without words, though, confirms nothing."""
-    subjects = ("rivers", "clouds", "horses", "metals")
-    documents = [
-        make_seed(number, f"Why do {subject} move slowly in winter?", answer)
-        for number, subject in enumerate(subjects)
-    ]
-    index = EvaluatedIndex(documents, SECTION)
-    asked = as_candidate(make_seed(9, "Why do rivers move slowly in cold winter?", "Ice."))
-    [verdict] = index.check([asked])
-    assert (verdict is not None) == is_found
+    documents, _ = load_quiz("emoji", 60)
+    documents = [replace(one, choices=[], answer=answer) for one in documents]
+    edited = [replace(one, question=one.question.replace("?", ", please?")) for one in documents]
+    found = EvaluatedIndex(documents, SECTION).check([*map(as_candidate, edited)])
+    assert all(found) == is_found
 
 
 @pytest.mark.parametrize("shape", [*QUIZZES])

@@ -32,6 +32,8 @@ PLAIN = {
     "<b>What</b> does &lt;i&gt; do?": "What does  tagi   do?",
     "the <p> tag": "the  tagp   tag",
     "<b>\n<hr>\n<i>": " tagb  \n taghr  \n tagi  ",
+    "who?</b>\n</p>\n</li>\n</ul> A": "who?\n \n \n  A",
+    "What does </b> do?": "What does  untagb   do?",
     "A) <b> B) <hr> C) <i> x": "A)  tagb   B)  taghr   C)  tagi   x",
     "one <br> two <br> three <br>": "one   two   three  ",
     "<ul>\n<li>one\n<li>two\n</ul>": " \n one\n two\n ",

@@ -54,7 +54,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 def test_a_run_killed_in_generate_and_train_ends_like_an_undisturbed_one(killed: Path) -> None:
     undisturbed = killed.parent / "undisturbed"
     shutil.copytree(killed / "artifacts", undisturbed / "artifacts")
