@@ -14,6 +14,7 @@ import argparse
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tests.benchmarks.template_tasks import both_shares
 from tests.support.generation import make_seed
@@ -114,10 +115,11 @@ def _commands(rng: _Half) -> _Item:
     return asked.format(rng.pick(_DONE)), options[0], options
 
 
-def _units(rng: _Half) -> _Item:
-    options = rng.sample(_UNITS, 4)
-    asked = rng.choice(("What is the unit of {}?", "In which SI unit is {} measured?"))
-    return asked.format(rng.pick(_SIZES)), options[0], options
+def _four_of(
+    options: Sequence[str], frames: Sequence[str], subjects: Sequence[str], rng: _Half
+) -> _Item:
+    drawn = rng.sample(options, 4)
+    return rng.choice(frames).format(rng.pick(subjects)), drawn[0], drawn
 
 
 def _emoji(rng: _Half) -> _Item:
@@ -125,12 +127,6 @@ def _emoji(rng: _Half) -> _Item:
     frames = ("Which emoji fits {}?", "What would {} best be shown by?", "Which one is {}?")
     asked = rng.choice(frames) + rng.choice(("", " Choose one."))
     return asked.format(rng.pick(_FELT)), options[0], options
-
-
-def _operators(rng: _Half) -> _Item:
-    options = rng.sample(_SIGNS, 4)
-    asked = rng.choice(("Which operator {}?", "In C, which sign {}?"))
-    return asked.format(rng.pick(_OPERATED)), options[0], options
 
 
 def _molecules(rng: _Half) -> _Item:
@@ -152,9 +148,13 @@ QUIZZES: dict[str, Callable[[_Half], _Item]] = {
     "attributes": _attributes,
     "markdown": _markdown,
     "commands": _commands,
-    "units": _units,
+    "units": partial(
+        _four_of, _UNITS, ("What is the unit of {}?", "In which SI unit is {} measured?"), _SIZES
+    ),
     "emoji": _emoji,
-    "operators": _operators,
+    "operators": partial(
+        _four_of, _SIGNS, ("Which operator {}?", "In C, which sign {}?"), _OPERATED
+    ),
     "molecules": _molecules,
     "codes": _codes,
 }

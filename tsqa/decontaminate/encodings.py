@@ -455,8 +455,7 @@ def _find_rows(text: str, found: list[re.Match[str]], partners: dict[int, int]) 
     return {
         number
         for row in rows
-        if len(row) >= _FEWEST_IN_ROW
-        and len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
+        if len({found[n][0].lower() for n in row}) >= _FEWEST_IN_ROW
         and all(row[0] <= partners.get(n, n) <= row[-1] for n in row)
         and not _ends_elements(text, [found[n] for n in row])
         for number in row

@@ -362,15 +362,27 @@ def test_in_a_task_of_templates_the_slots_are_the_document() -> None:
 def test_what_tells_a_puzzle_from_another_counts(shape: str) -> None:
     """Brackets, what a tag draws, and whether a question goes on."""
     documents, others = load_puzzles(shape, 60)
+    kinds = ("verbatim", "accented", "embedded")
+    assert_told_apart(documents, others, most=1, kinds=kinds, planted=documents[::4])
+
+
+def assert_told_apart(
+    documents: Sequence[Seed],
+    others: Sequence[Seed],
+    most: int,
+    kinds: Sequence[str],
+    planted: Sequence[Seed],
+) -> None:
+    """At most so many others are found, and all that are planted, as candidates and in texts."""
     index = EvaluatedIndex(documents, SECTION)
     candidates = [as_candidate(other) for other in others]
     in_text = index.check_texts([f"Know this: {one.full_text}" for one in candidates])
     for verdicts in (index.check(candidates), in_text):
-        assert sum(verdict is not None for verdict in verdicts) <= 1
-    for kind in ("verbatim", "accented", "embedded"):
-        planted = [plant_leak(one, kind) for one in documents[::4]]
-        texts = [f"Know this: {one.full_text} So it is." for one in planted if one]
-        assert all(index.check([one for one in planted if one])), kind
+        assert sum(verdict is not None for verdict in verdicts) <= most
+    for kind in kinds:
+        leaks = [leak for leak in (plant_leak(one, kind) for one in planted) if leak]
+        assert all(index.check(leaks)), kind
+        texts = [f"Know this: {one.full_text} So it is." for one in leaks]
         assert all(index.check_texts(texts)), kind
 
 
@@ -388,16 +400,8 @@ def test_a_light_question_without_an_answer_needs_none(answer: str, is_found: bo
 def test_quizzes_on_code_and_signs_are_told_apart(shape: str) -> None:
     """By their tags, and by what fills a frame that few of their questions share."""
     documents, others = load_quiz(shape, 60)
-    index = EvaluatedIndex(documents, SECTION)
-    candidates = [as_candidate(other) for other in others]
-    in_text = index.check_texts([f"Know this: {one.full_text}" for one in candidates])
-    for verdicts in (index.check(candidates), in_text):
-        assert sum(verdict is not None for verdict in verdicts) <= 2
-    for kind in ("verbatim", "embedded", "options_reordered"):
-        planted = [leak for leak in (plant_leak(one, kind) for one in documents) if leak]
-        assert all(index.check(planted)), kind
-        texts = [f"Know this: {one.full_text} So it is." for one in planted]
-        assert all(index.check_texts(texts)), kind
+    kinds = ("verbatim", "embedded", "options_reordered")
+    assert_told_apart(documents, others, most=2, kinds=kinds, planted=documents)
 
 
 @pytest.mark.parametrize("shape", list(INVENTED))
