@@ -366,6 +366,9 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     if block is None:
         program = re.split(r"^Question:", text, flags=re.MULTILINE)[0]
         program = re.sub(r"\A\s*\**Answer:\**[ \t]*", "", program)
+        announced, _, below = program.partition("\n")
+        if announced.rstrip().endswith(":") and compiles(below.strip()) and not compiles(program):
+            program = below
         is_code = _CODE_LINE.search(program) and not refuses(program)
         is_program = is_code or compiles(program.strip())
         return {"answer": [program]} if is_program and not is_cut else {}

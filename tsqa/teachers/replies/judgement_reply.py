@@ -58,7 +58,8 @@ _PAUSE = re.compile(_END)
 _ALSO_OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
 _IF = re.compile(
     r"\s(?:only )?(?:if|when|unless)\b"
-    r"|\W{1,3}(?:(?:but )?(?:only if|only when|unless|when)|but not)\b",
+    r"|\W{1,3}(?:(?:but )?(?:only if|only when|unless|when)|but not"
+    r"|(?:but )?(?:only )?(?:partly|partially|in part|to some extent))\b",
     re.IGNORECASE,
 )
 """Behind a verdict: one on a condition is none."""

@@ -92,6 +92,9 @@ def _from_lines(text: str) -> tuple[str, list[str]]:
             continue
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         options = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+        for sign in ";,":
+            if all(option.endswith(sign) for option in options[:-1]):
+                options = [option.removesuffix(sign).rstrip() for option in options]
         # Prose after a blank line is no part of the last option.
         options[-1], *rest = re.split(r"\n[ \t]*\n", options[-1], maxsplit=1)
         if not _goes_on(options, rest):

@@ -39,6 +39,7 @@ from tsqa.teachers.replies.options import Options, are_letters, read_options, sp
 from tsqa.teachers.replies.stated_answer import last_statement
 from tsqa.text.forbidden import find_unfit, make_visible
 from tsqa.text.normalise import normalise
+from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
     REFUSAL,
     asks_nothing,
@@ -92,7 +93,8 @@ _SAID_OUT = re.compile(
 )
 """Of short answers: `Who wrote Faust? (Johann Wolfgang von Goethe)`, `*Goethe*`, `It is Goethe.`"""
 _WORKED = re.compile(
-    r"\d ?(?:[-+*/\u00d7\u00f7\u00b7]|\\times|\\div) ?[$\u20ac\u00a3]?\d[^\n=]{0,60}= ?\W?\d"
+    r"\d(?: ?[A-Za-z]{1,6})? ?(?:[-+*/\u00d7\u00f7\u00b7]|\\times|\\div) ?[$\u20ac\u00a3]?\d"
+    r"[^\n=]{0,60}= ?\W?\d"
 )
 """Steps behind a question, towards its answer."""
 _CHOOSES = re.compile(
@@ -103,6 +105,14 @@ _ASKS_NUMBER = re.compile(
 )
 _QUIZ = re.compile(r"[?:\uff1f]\W*\n\W{0,4}A[.):][^\n]*\n+\W{0,4}B[.):].*[?\uff1f]", re.DOTALL)
 """Another question with its options before the last."""
+_OF_FORM = re.compile(
+    r"\b(?:forms?|simpl\w+|decimals?|fractions?|percent\w*|notations?|convert\w*|express\w*|writ\w+"
+    r"|round\w*|significant|equivalent|reduced?|lowest terms|improper|mixed)\b",
+    re.IGNORECASE,
+)
+"""What asks how a number is written, of which options may be equal in value."""
+_FIRST = re.compile(r"\A\(?1[.)]\s+(?=\S)(?!.*(?<!\w)2[.)]\s)", re.DOTALL)
+"""The number of a question that no other follows."""
 _ITEM = re.compile(r"\s*\W{0,2}(?:\d{1,2}[.)]|Q ?\d{1,2}[.:)]|[-*\u2022])\s.*[?\uff1f]\W{0,2}")
 
 
@@ -157,7 +167,7 @@ def parse_question(
 def _undressed(text: str) -> str:
     """A question without what an assistant says to whoever asked, quotes or a block's marks."""
     text = _ABOUT_IT.sub("", _ENDS_TALKING.sub("", _OPENER.sub("", text)).rstrip())
-    text = _RULED.sub("", text)
+    text = _FIRST.sub("", _RULED.sub("", text))
     lines = text.split("\n")
     if all(line.startswith(">") for line in lines if line):
         text = "\n".join(line.removeprefix(">").strip() for line in lines)
@@ -226,11 +236,18 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
         if any(not text or _LEFT_OUT.fullmatch(text) for text in parsed.choices):
             return "an empty option"
-        if options_repeat(parsed.choices):
+        if options_repeat(parsed.choices) or _are_equal(parsed.choices, parsed.question):
             return "two options are equal"
         if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
             return "an option names other options"
     return ""
+
+
+def _are_equal(choices: list[str], question: str) -> bool:
+    """Whether two options are one value, as 0.5 and 1/2 are, and their form is not asked for."""
+    found = [quantity for one in choices if (quantity := read_quantity(one))]
+    values = {(quantity.value, quantity.unit) for quantity in found}
+    return len(values) < len(found) and not _OF_FORM.search(question)
 
 
 def _runs_on(question: str, kind: AnswerKind, choices: list[str], *, is_field: bool) -> str:
