@@ -102,7 +102,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 FILTER = Stage(
     "filter",
-    19,
+    20,
     _config,
     "tsqa.filters.stage",
     sections=("filter",),

@@ -70,7 +70,7 @@ def _recheck(recipe: Recipe, made: Artifact, inputs: Mapping[Role, Artifact]) ->
 
 GENERATE = Stage(
     "generate",
-    12,
+    13,
     _config,
     "tsqa.generate.stage",
     sections=("generate",),

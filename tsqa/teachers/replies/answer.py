@@ -5,6 +5,7 @@ Guarantees: nothing here raises on any text; what is in doubt is no answer, and 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from tsqa.programs.fences import fenced_code
 from tsqa.recipe import AnswerKind
 from tsqa.records.votes import classify_answers, same_answer
-from tsqa.teachers.replies.choice import choose
+from tsqa.teachers.replies.choice import choose, find_option, is_named
 from tsqa.teachers.replies.fields import BLANK, repeats
 from tsqa.teachers.replies.judgement_reply import BOTH, begins_with, read_verdict
 from tsqa.teachers.replies.stated_answer import (
@@ -39,6 +40,12 @@ _NAME = re.compile(
 _UNKNOWN = re.compile(
     r"(?<![A-Za-z\\])[b-hj-zB-HJ-Z](?![A-Za-z])|[<>\u2264\u2265\u2260|]|\\(?:[lg]eq?|neq?)\b"
 )
+_WITH_UNIT = re.compile(
+    r"(?<=\d) (?:[kcmM\u03bc\u00b5]?(?:m|g|s|N|J|W|V|A|K|L|h|C|Pa|Hz)|mol|min)"
+    r"(?:\^?-?\d|[\u00b2\u00b3])?(?:[/\u00b7*](?:[kcm]?[mgsh]|mol|min)(?:\^?-?\d|[\u00b2\u00b3])?)*"
+    r"(?![A-Za-z\d])"
+)
+"""`2 kg`, `3 m/s^2` of a calculation whose result has a unit too."""
 _CORRECTION = re.compile(
     r"\b(?:wait|actually|correction|corrected|mistake|mistaken|error|sorry|instead|recheck|re-check"
     r"|rechecking|check again|on second thought|should be|should have been|let me re\w*|let's re\w*"
@@ -46,6 +53,11 @@ _CORRECTION = re.compile(
     re.IGNORECASE,
 )
 _ACTUALLY = re.compile(r"^(?:actually|hm+)[,\u2026.]+ (?=\S)", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"\A(?:sure|certainly|of course|absolutely|great question|good question)[!.:]\s+(?=\w)"
+    r"|(?<=\w), (?:of course|certainly|obviously)\b[!.]?\Z",
+    re.IGNORECASE,
+)
 _MARKED = re.compile(r"^[-*\u2022>] (?=[^\W\d_])")
 _TICK = re.compile(r"(?<=\S)\s{0,2}[\u2713\u2714\u2705\u2611]\ufe0f?$")
 _MARK_BEFORE = re.compile(
@@ -89,10 +101,13 @@ _CONFIDENCE = re.compile(
 )
 _ROUNDED = re.compile(
     r"(?<=[\w%])(?:, | \()(?:when )?(?:rounded(?: (?:up|down|off))?|(?:correct|accurate)(?= to ))"
-    r"(?: ?to (?:(?:the )?nearest [a-z\d]|(?:the )?(?:whole|tenth|hundredth|cent|integer)"
-    r"|(?:\d|one|two|three|four) (?:d|s|places))[a-z .]{0,24})?\)?[.]?\Z",
+    r"(?: ?to (?:(?:the )?(?:nearest )?(?:(?P<none>whole|integer|dollar|unit)|(?P<one>tenth)"
+    r"|(?P<two>hundredth|cent))|(?:the )?nearest [a-z\d]"
+    r"|(?P<places>\d|one|two|three|four) (?:d|places)"
+    r"|(?:\d|one|two|three|four) s)[a-z .]{0,24})?\)?[.]?\Z",
     re.IGNORECASE,
 )
+_PLACES = {"one": 1, "two": 2, "three": 3, "four": 4}
 _TABLE_ROW = re.compile(r"\|[ \t].*[ \t]\|[ \t].*\|")
 _REMARK = re.compile(r"(?P<main>[^()\n]*[^()\s]) \((?P<again>[^()\n]+)\)")
 _NOT_AVAILABLE = re.compile(r"n\.? ?/ ?a\.?", re.IGNORECASE)
@@ -111,7 +126,9 @@ _ABBREVIATION = re.compile(r"[A-Za-z]\.[A-Za-z]\.$")
 _PARTS = re.compile(r"\(?a[).]\s*\S.*\(?b[).]\s*\S", re.IGNORECASE | re.DOTALL)
 _UNCOMMITTED = re.compile(
     r"\A(?:i (?:think|believe|guess|suppose)|(?:i(?:'m| am) )?not sure"
-    r"|(?:maybe|perhaps|probably|possibly)(?=\W+\w)|either\b[^\n]*\bor)\b"
+    r"|(?:maybe|perhaps|probably|possibly)(?=\W+\w)|(?:it(?:'s| is) )?either\b[^\n]*\bor)\b"
+    r"|\A(?!to be\b)(?:[\w.'\u2019-]{3,} ){1,3}or (?!more\b|less\b|later\b|so\b|not\b|both\b)"
+    r"[\w.'\u2019-]{3,}(?: [\w.'\u2019-]{3,}){0,2}\Z"
     r"|,? i (?:think|believe|guess|suppose)\W*\Z"
     r"|\Amy (?:best |first |educated )*guess\b"
     r"|(?:[(,.;\u2013\u2014-]\s?|\bbut )(?:but )?(?:i(?:'m| am) )?"
@@ -226,12 +243,21 @@ def _choose(text: str, choices: Sequence[str]) -> Reading:
     cleaned = [_clean(choice) for choice in choices]
     chosen = choose(_clean(text), _concluded(text), cleaned)
     if chosen.index is None:
-        return Reading(error=chosen.error)
+        index = _computed(_concluded(text), cleaned)
+        return Reading(error=chosen.error) if index is None else Reading(choices[index], index)
     for _, said in said_instead(_concluded(text)):
         other = choose(_clean(said), _clean(said), cleaned).index
         if other not in (None, chosen.index):
             return Reading(error=TAKES_BACK)
     return Reading(choices[chosen.index], chosen.index, is_bare=chosen.is_bare)
+
+
+def _computed(said: str, choices: Sequence[str]) -> int | None:
+    """The option that is the result of a calculation, `x = 8 / 2 = 4`, in which no other stands."""
+    result = _right_side(said)
+    index = find_option(result, choices) if result != said and read_quantity(result) else None
+    is_other = any(is_named(n, said, choices) for n in range(len(choices)) if n != index)
+    return None if is_other else index
 
 
 def _read_number(text: str) -> Reading:
@@ -244,7 +270,13 @@ def _read_number(text: str) -> Reading:
         said = _NOT_ANOTHER.sub("", said)
     if _PARTS.match(said):
         return Reading(error="several numbers")
-    said = _ROUNDED.sub("", _CONFIDENCE.sub("", said))
+    said = _CONFIDENCE.sub("", said)
+    rounded = _ROUNDED.search(said)
+    if rounded:
+        said = said[: rounded.start()]
+        decimals = re.search(r"\.(\d+)\D*\Z", said)
+        if len(decimals[1] if decimals else "") > _places(rounded):
+            return Reading(error="a number before it is rounded")
     remarked = _REMARK.fullmatch(said)
     if remarked and not _VARIABLE.search(remarked["again"]):
         again = _read_number(_AGAIN.sub("", remarked["again"]))
@@ -271,6 +303,15 @@ def _read_number(text: str) -> Reading:
     return Reading(answer=stated.text) if stated else Reading(error=error)
 
 
+def _places(rounded: re.Match[str]) -> float:
+    """The most decimals of a number that is said to be rounded so."""
+    if rounded["places"]:
+        said = rounded["places"].lower()
+        return _PLACES.get(said) or int(said)
+    known = next((n for n, name in enumerate(("none", "one", "two")) if rounded[name]), None)
+    return math.inf if known is None else known
+
+
 def bold_number(sentence: str) -> str:
     """The number that alone is bold in a sentence, and ends it: 6 of `9 - 3 leaves **6**`."""
     bold = _NUMBER_IN_BOLD.fullmatch(sentence.strip())
@@ -290,6 +331,8 @@ def _right_side(text: str) -> str:
         return left.strip()
     if not equals or left[-1:] in tuple("<>!=:") or re.search(r"[,;]\s|\b(?:or|and)\b", text):
         return text
+    result = read_quantity(right.strip())
+    left = _WITH_UNIT.sub("", left) if result and result.unit else left
     sides = [side.strip().strip("$").strip() for side in re.split(r"[=\u2248]", left)]
     # `V = lwh = 3 * 4 * 5 = 60` tells of V; `2x = 6`, `y = 2x = 6` and `x + y = 5` are equations,
     # and of `y = 2x = 6 when x = 3` the last side is no result.
@@ -316,7 +359,7 @@ def _read_boolean(text: str) -> Reading:
 
 def _read_words(text: str) -> Reading:
     """A short answer whole, unless it says another one instead, or only where one would stand."""
-    text = _CONFIDENCE.sub("", _ACTUALLY.sub("", text))
+    text = _ASIDE.sub("", _CONFIDENCE.sub("", _ACTUALLY.sub("", text)))
     text = text if "\n" in text else _MARKED.sub("", text)
     if text.casefold() != "answer" and _LEFT_OPEN.fullmatch(text):
         return Reading(error="no answer")

@@ -42,7 +42,7 @@ _NUMERAL = re.compile(r"\d+(?:[.,]\d+)*")
 _IN_ALL = re.compile(
     r"\b(?:altogether|together|in total|in all|left|remain(?:s|ing)?)\b", re.IGNORECASE
 )
-_CONCLUDES = re.compile(
+CONCLUDES = re.compile(
     r"[\s*_#]*(?:so|thus|therefore|hence|consequently|in total|altogether|finally|in conclusion"
     r"|(?:the |final |grand )*(?:total|result|sum|answer))\b",
     re.IGNORECASE,
@@ -89,10 +89,11 @@ _IS_BOLD = re.compile(
 _CONCLUDES_ELSE = re.compile(
     r"\b(?:so|thus|therefore|hence|which (?:means|makes|gives|implies|tells))\b", re.IGNORECASE
 )
-_NOT_PLAIN = re.compile(
+NOT_PLAIN = re.compile(
     r"\b(?:no|not|never|none|nor|neither|except|if|whether|could|might|may|maybe|perhaps|would|wrong"
     r"|incorrect|false|unlike|than|but|although|though|while|other|another|some|people|one|and|or"
     r"|options?|choices?|answers?|guess(?:es)?|mistake\w*|errors?|misconceptions?|myths?|traps?"
+    r"|poorly|badly|weakly|worse|worst|seldom|rarely"
     r"|distractors?|decoys?|runner-up|opposite|contrary|avoid|bad|question|statement|unlikely|hardly"
     r"|(?:second|third|next)[ -](?:most|\w+st)|(?:least|less) (?:likely|plausible)|once|used to"
     r"|long|(?:believ|think|thought|sa(?:y|id)|claim|assum|pretend|doubt|suppos|seem|appear|consider"
@@ -223,7 +224,7 @@ def _bold_option(text: str, choices: Sequence[str]) -> str:
     if (
         index is None
         or _CONCLUDES_ELSE.search(around)
-        or _NOT_PLAIN.search(around.replace(" and ", ", "))
+        or NOT_PLAIN.search(around.replace(" and ", ", "))
     ):
         return ""
     said = f" {normalise(around)} "
@@ -237,8 +238,8 @@ def _named_at_end(text: str, choices: Sequence[str]) -> str:
     `The best conductor is copper.`, or below other lines `Hence, the best conductor is copper.`
     """
     before, _, last = text.rpartition("\n")
-    found = _ENDS_IN_NAME.fullmatch(last) if not before or _CONCLUDES.match(last) else None
-    if found is None or _NOT_PLAIN.search(found["before"]):
+    found = _ENDS_IN_NAME.fullmatch(last) if not before or CONCLUDES.match(last) else None
+    if found is None or NOT_PLAIN.search(found["before"]):
         return ""
     index = find_option(found["named"], choices)
     if index is None or (found["letter"] and LETTERS.index(found["letter"]) != index):
@@ -355,13 +356,13 @@ def _after_list(text: str) -> str:
     steps = [_ITEM.sub("", line) for line in items if _EQUALS.search(line)]
     if not below:
         last = _ITEM.sub("", items[-1])
-        is_result = any(sign.search(last) for sign in (_EQUALS, _IN_ALL)) or _CONCLUDES.match(last)
+        is_result = any(sign.search(last) for sign in (_EQUALS, _IN_ALL)) or CONCLUDES.match(last)
         return last if is_result and not _CHECKS.match(last) else ""
     values = {line: read_answer(line, "number", []).answer for line in below}
     last = next((line for line in reversed(below) if values[line]), "")
     is_step = any(sign.match(last) for sign in (_CALCULATES, _NAMES_RESULT))
     is_end = last == below[-1] and (not steps or is_step or bool(_IN_ALL.search(last)))
-    if not last or _CONCLUDES.match(last) or is_end:
+    if not last or CONCLUDES.match(last) or is_end:
         return last
     steps += [line for line in below if line != last and _CALCULATES.match(line)]
     is_same = bool(steps) and _says_same(last, steps[-1])
@@ -384,7 +385,7 @@ def _is_aside(line: str, before: Sequence[str]) -> bool:
 
 def _concludes(lines: Sequence[str], readable: Sequence[str]) -> bool:
     """Whether the last line says what steps below the first sentence come to."""
-    is_end = lines[-1] in readable and bool(_CONCLUDES.match(lines[-1]))
+    is_end = lines[-1] in readable and bool(CONCLUDES.match(lines[-1]))
     return is_end and not is_alone(lines[0], "number") and any(map(_EQUALS.search, lines[1:-1]))
 
 

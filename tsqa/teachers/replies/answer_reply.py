@@ -20,18 +20,21 @@ from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.answer import Reading, are_one, read_answer, read_program, tidy
 from tsqa.teachers.replies.answer_lines import bare_answer, first_line, is_alone
 from tsqa.teachers.replies.choice import find_option
+from tsqa.teachers.replies.contradictions import is_contradicted
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
     SECOND_OPTION,
     SHORT_ANSWER,
     SHORT_QUESTION,
+    is_other_object,
+    known_objects,
+    merged,
     open_reply,
     prose,
     repeats,
     split_labels,
 )
-from tsqa.teachers.replies.json_objects import is_other_object, known_objects, merged
 from tsqa.teachers.replies.judgement_reply import BOTH, read_verdict
 from tsqa.teachers.replies.option_letters import name_options
 from tsqa.teachers.replies.options import are_reordered
@@ -59,17 +62,6 @@ _REASONED = re.compile(r"\A\s*<reasoning>.*?</reasoning>", re.DOTALL | re.IGNORE
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Problem|Exercise|Example|Task)\b[^\n:]{0,9}:")
 _FENCED = re.compile(r"\s*```[\w+-]*[ \t]*\n(?P<body>.*?)\n?```\s*", re.DOTALL)
 _CONTRADICT = "answers contradict each other"
-_TURNS = re.compile(r"\b(?:but|however|wait|actually|instead|yet|although|though)\b", re.I)
-_CLAIMED = re.compile(
-    r"\b(?:the|this) (?:statement|claim|assertion) is (?:therefore |thus |clearly )?"
-    r"(?P<said>(?:not )?(?:true|false|correct|incorrect))[.!*_\s]*\Z",
-    re.IGNORECASE,
-)
-_CALLED_WRONG = re.compile(
-    r"\W{0,4}(?:this|that|it)(?: (?:option|choice|answer|one))? is (?:clearly |simply |just )?"
-    r"(?:wrong|incorrect|false|not (?:correct|right|true))\b(?! (?:to|that|for|about|of|in|on)\b)",
-    re.IGNORECASE,
-)
 _CONFIDENCE_LINE = re.compile(
     r"\n[ \t*_#>(-]{0,6}confidence(?: level| score)?[*_]{0,2} ?[:=][^\n]{0,40}\s*\Z", re.IGNORECASE
 )
@@ -83,13 +75,6 @@ _CODE_LINE = re.compile(
     re.MULTILINE,
 )
 """What tells a program, also one that does not compile, from a sentence."""
-_ASKS_FOR_WRONG = re.compile(
-    r"\b(?:not|except|wrong|incorrect|false|untrue|no|mistakes?|errors?|least|never|cannot|corrects?"
-    r"|misconceptions?|myths?|fallac(?:y|ies)|inaccurate|invalid|misleading|impossible|disprove[ds]?"
-    r"|refute[ds]?|lies?|lying)\b"
-    r"|n['\u2019]t\b",
-    re.IGNORECASE,
-)
 _INITIAL = re.compile(r"\s*[A-Z]")
 _NO_ANSWER = re.compile(r"(?:not|un(?:known|clear|defined|determined)|impossible|up to)\b", re.I)
 
@@ -174,8 +159,10 @@ def _parse(
     after = fields.get("after", []) if kind not in ("code", "long_text") else []
     if any(takes_back(text, given[0], answer) for text in after):
         return ParsedAnswer(error=TAKES_BACK)
-    is_opposite = _says_opposite("" if objects else said, answer, choices)
-    if is_opposite or _is_contradicted(fields, readable, kind, choices, asked):
+    is_opposite = not objects and _says_opposite(said, answer, choices)
+    apart = bool(objects) or [*fields][:1] == ["reasoning"]
+    is_other = is_contradicted(fields, readable, kind, choices, asked, is_apart=apart)
+    if is_opposite or is_other or _is_other_index(fields, readable[0].index):
         return ParsedAnswer(error=_CONTRADICT)
     answer = answer if kind == "code" or choices else prose(answer)
     extras = {name: _explained(fields.get(name, [])) for name in EXTRAS}
@@ -183,9 +170,8 @@ def _parse(
     refused = set() if offers_none(choices) else refused
     if "reasoning" in refused:
         return ParsedAnswer(error=REFUSAL)
-    unfit = find_unfit(answer, is_code=kind == "code")
-    unfit = unfit or next(filter(None, map(find_unfit, extras.values())), "")
-    if unfit:
+    unfits = (find_unfit(answer, is_code=kind == "code"), *map(find_unfit, extras.values()))
+    if unfit := next(filter(None, unfits), ""):
         return ParsedAnswer(error=unfit)
     kept = {name: "" if repeats(value) else value for name, value in extras.items()}
     named = {name: "" if name in refused else value for name, value in kept.items()}
@@ -193,6 +179,12 @@ def _parse(
         named = _name_all(named, choices, question)
     dropped = tuple(name for name in EXTRAS if kept[name] and not named[name])
     return ParsedAnswer(answer, readable[0].index, dropped=dropped, **named)
+
+
+def _is_other_index(fields: Mapping[str, list[str]], index: int | None) -> bool:
+    """Whether an index beside the answer, from 0 or from 1, is of another option."""
+    given = {int(one) for one in fields.get("index", []) if one.isdecimal()}
+    return index is not None and not given <= {index, index + 1}
 
 
 def _name_all(extras: Mapping[str, str], choices: Sequence[str], question: str) -> dict[str, str]:
@@ -237,36 +229,6 @@ def _other_answers(
     ]
 
 
-def _is_contradicted(
-    fields: Mapping[str, list[str]],
-    readable: Sequence[Reading],
-    kind: AnswerKind,
-    choices: Sequence[str],
-    question: str,
-) -> bool:
-    """Whether the explanation ends up stating another answer, or calls the option wrong.
-
-    Not where it turns away from what it states, or where something wrong is asked for.
-    """
-    explained = fields.get("reasoning", [])
-    if kind not in ("choice", "number", "boolean"):
-        return False
-    answer = readable[0].answer or ""
-    is_asked = any(map(_ASKS_FOR_WRONG.search, (question, answer)))
-    if kind == "choice" and not is_asked and any(map(_CALLED_WRONG.match, explained)):
-        return True
-    if kind == "boolean" and not _ASKS_FOR_WRONG.search(question):
-        claimed = [match["said"] for text in explained if (match := _CLAIMED.search(text))]
-        if any(read_verdict(one)[0] != (answer == "yes") for one in claimed):
-            return True
-    said = [(text, last_statement(text)) for text in explained]
-    kept = [one for text, one in said if one and not _TURNS.search(text, text.rfind(one))]
-    concluded = [read_answer(one, kind, choices) for one in kept]
-    if kind == "number":
-        concluded = [each for each in concluded if not _differ_in_unit(answer, each.answer or "")]
-    return not are_one([*readable, *(each for each in concluded if not each.error)], kind)
-
-
 def _says_opposite(text: str, answer: str, choices: Sequence[str]) -> bool:
     """Whether a reply begins with the verdict that it does not choose, where options are two."""
     options = {choice.strip(" .").casefold() for choice in choices}
@@ -276,12 +238,6 @@ def _says_opposite(text: str, answer: str, choices: Sequence[str]) -> bool:
     if error == BOTH:
         return True
     return verdict is not None and verdict != (answer.strip(" .").casefold() in ("true", "yes"))
-
-
-def _differ_in_unit(left: str, right: str) -> bool:
-    """Whether two numbers have units that cannot be compared here: 1.5 hours, 90 minutes."""
-    units = {found.unit for one in (left, right) if (found := read_quantity(one)) and found.unit}
-    return len(units) > 1
 
 
 def _fields_after(fields: Mapping[str, list[str]]) -> list[str]:
@@ -410,6 +366,9 @@ def _coded_answer(text: str, is_cut: bool) -> dict[str, list[str]]:
     if block is None:
         program = re.split(r"^Question:", text, flags=re.MULTILINE)[0]
         program = re.sub(r"\A\s*\**Answer:\**[ \t]*", "", program)
+        announced, _, below = program.partition("\n")
+        if announced.rstrip().endswith(":") and compiles(below.strip()) and not compiles(program):
+            program = below
         is_code = _CODE_LINE.search(program) and not refuses(program)
         is_program = is_code or compiles(program.strip())
         return {"answer": [program]} if is_program and not is_cut else {}

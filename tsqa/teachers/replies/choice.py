@@ -92,7 +92,10 @@ _PAIR = re.compile(
 )
 _WAVERS = re.compile(
     r"\b(?:wait|actually|or (?:maybe|perhaps|possibly|even)|(?:could|might|may) (?:also )?be"
-    r"|is also (?:possible|correct|right)|alternatively|no, "
+    r"|(?:is|are|would be|seems) (?:also|equally|just as|arguably)"
+    r" (?:possible|correct|right|defensible|acceptable|plausible|valid|good|likely)"
+    r"|(?:possible|correct|right|defensible|acceptable|plausible|valid),? (?:as well|too)\b"
+    r"|alternatively|no, "
     r"|(?:maybe|perhaps|possibly|otherwise)\W{1,3}(?:option |choice )?(?-i:[B-HJ]|[AI](?! [a-z]))\b"
     r"|(?:however|but|though),? (?:some|others|many)\b)"
     r"|^(?:(?!because|since|as\b)[^,;\n]){0,30}\bor\b"
@@ -145,10 +148,11 @@ _SO = re.compile(
     r"(?:(?:option|choice|answer) )?[*(]{0,3}(?P<letter>[A-Z])[*).!]{0,4}\Z"
 )
 _SUPPOSED = re.compile(
-    r"\b(?:if|either|would|might|people|many|students?)\b(?!.*\bbut\b)",
+    r"\b(?:if|either|would|might|people|many|students?"
+    r"|not (?:\w+ )?(?:sure|certain)|unsure|no idea|(?:don't|do not) know|guess\w*)\b(?!.*\bbut\b)",
     re.DOTALL | re.IGNORECASE,
 )
-"""Before `so B`: that it holds only in a case, or that others say so."""
+"""Before `so B`: that it holds only in a case, that others say so, or that it is a guess."""
 _DESCRIBES = re.compile(
     r"\s?,?(?: (?:is|are|was|were|ist|sind|es|est)\b|\u662f)"
     r"(?! (?:(?:therefore|thus|clearly|definitely|indeed|then|the|my|la|le|die|der|only|single|most"
@@ -163,7 +167,7 @@ _DESCRIBES = re.compile(
 _WORD_GOES_ON = re.compile(r"[\w%+*#]|[-.,/:^]\w|\s?[-+*/\u00d7\u00f7^=<>\u2264\u2265]\s?[-(]?\d")
 _GOES_ON_AS_SUBJECT = re.compile(r" (?!(?:because|since|as|for|due|given|not|rather|instead)\b)\w")
 _SIGNS = re.compile(r"\d|[+*/=<>^%$#]|(?<!\w)-")
-_LETTER_BEHIND = re.compile(r"\W{0,2}[(\[]([A-Za-z])[)\]]")
+_LETTER_BEHIND = re.compile(r"\W{0,2}[(\[](?:(?:option|choice|answer) )?([A-Z])[)\]]", re.I)
 _OF_ALL = re.compile(
     r"\W{0,4}(?:(?:none|neither)\b(?: [^\s.]+){0,4}|(?:all|both) of\b(?: [^\s.]+){0,2})\W*",
     re.IGNORECASE,
@@ -314,7 +318,8 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
             return Choice(error="names no option")
         if letter and begun[0] != letter_index(letter[1]) < len(choices):
             return Choice(error=_DIFFERENT)
-        if _GOES_ON_AS_SUBJECT.match(begun[1]) and _names_another(*begun, choices):
+        goes_on = begun[1][letter.end() if letter else 0 :]
+        if _GOES_ON_AS_SUBJECT.match(goes_on) and _names_another(begun[0], goes_on, choices):
             return Choice(error="names two options")
         is_turned = _TURNS.match(begun[1]) and _names_another(*begun, choices)
         if is_turned or _lists_another(begun[1], choices):
@@ -341,7 +346,7 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
     if {*verdicts} == {True, False} and len(verdicts) == 2:
         verdict, error = read_verdict(said)
         return Choice(error=error) if verdict is None else Choice(verdicts.index(verdict))
-    right = {letter_index(match["letter"]) for match in _CALLED_RIGHT.finditer(said)}
+    right = _called_right(said)
     if len(right) > 1:
         return Choice(error="names two options")
     for index in right:
@@ -349,10 +354,24 @@ def _choose_by_words(said: str, choices: Sequence[str]) -> Choice:
             return Choice(index)
     is_supposed = bool(so and _SUPPOSED.search(said, 0, so.start()))
     if concluded < len(choices) and not is_supposed and not _is_held(concluded, choices):
-        named = [each for each in range(len(choices)) if _is_named(each, said, choices)]
+        named = [each for each in range(len(choices)) if is_named(each, said, choices)]
         is_other = len(named) == 1 and concluded not in named
         return Choice(error=_DIFFERENT) if is_other else Choice(concluded)
     return Choice(error="names no option")
+
+
+def concluded_letter(sentence: str, choices: Sequence[str]) -> int | None:
+    """The option whose letter a sentence calls right, or ends with: `so B`; None for any other."""
+    so = _SO.search(sentence)
+    found = {letter_index(so["letter"])} if so else _called_right(sentence)
+    is_clear = len(found) == 1 and not _SUPPOSED.search(sentence)
+    index = found.pop() if is_clear else len(choices)
+    return index if index < len(choices) and not _is_held(index, choices) else None
+
+
+def _called_right(said: str) -> set[int]:
+    """The places of the letters that a text calls right."""
+    return {letter_index(match["letter"]) for match in _CALLED_RIGHT.finditer(said)}
 
 
 def _choose_by_number(index: int, rest: str, choices: Sequence[str]) -> Choice:
@@ -422,14 +441,14 @@ def _names_another(index: int, rest: str, choices: Sequence[str]) -> bool:
     )
 
 
-def _is_named(index: int, said: str, choices: Sequence[str]) -> bool:
+def is_named(index: int, said: str, choices: Sequence[str]) -> bool:
     """Whether a text holds the words of an option."""
     return f" {normalise(choices[index])} " in f" {normalise(said)} "
 
 
 def _bare(text: str) -> str:
     text = text.strip(" \t\n*\"'\u201c\u201d`").removesuffix(".")
-    return " ".join(text.replace("\u2212", "-").split())
+    return " ".join(text.replace("\u2212", "-").replace(r"\dfrac", r"\frac").split())
 
 
 def _folded(text: str) -> str:

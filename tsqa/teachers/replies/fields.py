@@ -1,7 +1,8 @@
 """A teacher's reply taken apart: thoughts, JSON objects, labelled fields, code.
 
 Guarantees: nothing here raises on any text; a JSON object or a field is what the teacher wrote,
-never a guess at what it would have written; work is linear in the text, up to `MAX_CHARACTERS`.
+never a guess at what it would have written; a field that is given twice keeps both values; work is
+linear in the text, up to `MAX_CHARACTERS`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import json_repair
 
 from tsqa.programs.fences import mask_fences
+from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.visible_text import CALL, EMPTY, THINKS, marks_thoughts, read_spoken
 from tsqa.text.latex import has_remains, keep_backslashes, keep_commands
 from tsqa.text.refusals import REFUSAL
@@ -119,6 +121,10 @@ _UNSAID = (
     "image",
 )
 """Types of parts that are no text."""
+_CHOSEN = {"choice", "option", "selected_option", "chosen_option", "selection"}
+"""Keys of the option that an object without an answer names."""
+_BESIDE = {"confidence", "reason", "text"}
+_INDEX = {"answer_index", "correct_index", "option_index", "choice_index"}
 
 
 def prose(text: str) -> str:
@@ -178,6 +184,57 @@ def field_of(key: str) -> str:
     return str(match.lastgroup) if match else ""
 
 
+def known_objects(
+    text: str, is_cut: bool, kind: AnswerKind, known: Sequence[str]
+) -> list[dict[str, list[object]]]:
+    """Read the JSON objects with a known field: all the values of each field."""
+    if kind == "code" and "```json" not in text and not text.lstrip().startswith(("{", "[")):
+        return []  # the braces are the program's
+    objects = []
+    for item in read_objects(text, is_cut, is_code=kind == "code"):
+        fields: dict[str, list[Any]] = {}
+        for key, value in item.items():
+            name = "index" if key.casefold() in _INDEX else field_of(str(key))
+            fields.setdefault(name, []).append(value)
+        if kind == "choice" and not fields.keys() & {"answer", "final"}:
+            chosen = [value for key, value in item.items() if key.casefold() in _CHOSEN]
+            others = [key for key in item if not (field_of(key) or key.casefold() in _CHOSEN)]
+            # Beside another key it may be graded, and called wrong.
+            fields |= {"answer": chosen} if chosen and _BESIDE.issuperset(others) else {}
+        # An object that the cut left empty is still where the fields were to be.
+        if any(name in fields for name in known) or (is_cut and not fields):
+            objects.append(fields)
+    return objects
+
+
+def is_other_object(text: str, kind: AnswerKind) -> bool:
+    """Whether a whole text is a JSON object without any field that was asked for."""
+    bare = text.strip().removeprefix("```json").strip("` \n")
+    is_object = bare.startswith(("{", "[{")) and bare.endswith(("}", "}]"))
+    return kind != "code" and is_object and bool(read_objects(bare, is_cut=False))
+
+
+def unnested(fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the fields of a question, also of one that is an object with its options."""
+    inner = fields.get("question")
+    if not isinstance(inner, dict):
+        return fields
+    named = {field_of(str(key)) or str(key).casefold(): value for key, value in inner.items()}
+    asked = next((named[key] for key in ("question", "stem", "text") if key in named), None)
+    outer = {name: value for name, value in fields.items() if name != "question"}
+    return {**named, **outer, "question": asked}
+
+
+def merged(objects: Sequence[Mapping[str, Any]], kind: AnswerKind) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for item in objects:
+        for name, values in item.items():
+            is_answer = name in ("answer", "final")
+            texts = [_answer_text(value, kind) if is_answer else as_text(value) for value in values]
+            fields.setdefault(name, []).extend(texts)
+    return fields
+
+
 def split_labels(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Split into (text before the first label, [(field, text up to the next)]), code aside.
 
@@ -226,6 +283,30 @@ def part_text(part: Mapping[str, object]) -> object:
         value, unit = named.values() if "value" in list(named)[:1] else reversed(named.values())
         return f"{as_text(value)} {as_text(unit)}"
     return None
+
+
+def _answer_text(value: object, kind: AnswerKind) -> str:
+    """The answer that a JSON value gives; empty where an object gives none."""
+    if isinstance(value, list) and len(value) == 1:
+        return _answer_text(value[0], kind)
+    if not isinstance(value, dict) or kind in ("code", "long_text"):
+        return as_text(value)
+    named = {str(key).casefold().strip(" ()."): item for key, item in value.items()}
+    if len(named) > 1 and all(isinstance(item, bool) for item in named.values()):
+        right = [str(key) for key, item in value.items() if item]
+        return right[0] if kind == "choice" and len(right) == 1 else ""
+    label, text = "", part_text(value)
+    if len(named) == 1:
+        [(label, text)] = named.items()
+    elif text is not None:
+        labels = ("label", "letter", "key", "option", "choice", "id")
+        label = next((as_text(named[key]) for key in labels if key in named), "")
+    else:
+        fields = {field_of(key): item for key, item in named.items()}
+        return as_text(fields.get("final", fields.get("answer")))
+    is_letter = kind == "choice" and len(label) == 1 and label.isalpha()
+    said = as_text(text)
+    return f"{label.upper()}. {said}" if is_letter and said != label else said
 
 
 def _as_label(tag: re.Match[str]) -> str:

@@ -58,7 +58,8 @@ _PAUSE = re.compile(_END)
 _ALSO_OFFERED = re.compile(r"\s?(?:/|\||,? (?:or|and))\s?(?:yes|no|true|false)\b", re.IGNORECASE)
 _IF = re.compile(
     r"\s(?:only )?(?:if|when|unless)\b"
-    r"|\W{1,3}(?:(?:but )?(?:only if|only when|unless|when)|but not)\b",
+    r"|\W{1,3}(?:(?:but )?(?:only if|only when|unless|when)|but not"
+    r"|(?:but )?(?:only )?(?:partly|partially|in part|to some extent))\b",
     re.IGNORECASE,
 )
 """Behind a verdict: one on a condition is none."""
@@ -68,6 +69,14 @@ _BUT_THEN = re.compile(
     rf"\b(?:but|though|although),? (?:in (?:the )?\w+,? |\w+ly,? )?(?:(?P<yes>{_YES})|{_NO})\W*\Z",
     re.IGNORECASE,
 )
+_HALF = re.compile(
+    r"\b(?:but|however|although|though),? (?:the|its|this)"
+    r" (?:(?:first|second|other|latter|former) )?(?:part|half|claim|clause|statement"
+    r"|reason|rest)\b[^.!?\n]{0,60}\b(?:is|are|was)(?: not|n't)?"
+    r" (?:true|false|correct|incorrect|right|wrong)\b",
+    re.IGNORECASE,
+)
+"""`Yes. However, the second part is false`: of two claims each has its verdict."""
 _BUT = re.compile(r"\A[\W_]*(?:(?:but|aber|mais|pero|ma|mas|\u043d\u043e)\b[\W_]*)?", re.IGNORECASE)
 _ASKED = re.compile(r"[^.!,;:\n]{0,80}\?")
 _CALLED_WRONG = re.compile(
@@ -120,7 +129,7 @@ def read_verdict(text: str) -> tuple[bool | None, str]:
     also = _VERDICT.match(said)
     is_alone = also is not None and not any(map(str.isalnum, said[also.end() :]))
     is_both = also is not None and is_alone and bool(also["yes"]) != verdict
-    if is_offered or is_contrary or is_both or alone - {verdict}:
+    if is_offered or is_contrary or is_both or alone - {verdict} or _HALF.search(rest):
         return None, BOTH
     for _, said in said_instead(text):
         other = _VERDICT.match(_FILLER.sub("", said.strip(), count=1))

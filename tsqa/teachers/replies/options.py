@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tsqa.programs.fences import fenced_code
+from tsqa.programs.names import compiles
 from tsqa.teachers.replies.fields import as_text
 
 _NAMED = re.compile(r"^(?:OPTION|CHOICE|ANSWER) ?(?=(?:[A-J]|\d{1,2})$)")
@@ -21,7 +23,7 @@ _LABEL = (
     r"|[\u0623\u0628\u062c\u062f\u0647]"
 )
 _LINE = re.compile(
-    r"^[ \t]{0,8}(?:[-*+\u2022\u25e6\u25aa][ \t]{1,4})?[*_]{0,2}(?:(?:Option|Choice) )?(?:"
+    r"^[ \t]{0,8}(?:[-*+>\u2022\u25e6\u25aa][ \t]{1,4})?[*_]{0,2}(?:(?:Option|Choice) )?(?:"
     rf"[(\[\uff08\u3010](?P<closed>{_LABEL})[)\]\uff09\u3011][.:\uff1a]?[*_]{{0,2}}[ \t]*"
     rf"|(?P<marked>{_LABEL})(?:[)\u3001\uff0e\uff09][*_]{{0,2}}[ \t]*|\.\)?[*_]{{0,2}}[ \t]+"
     r"|\.(?=[^\W\d_]{2}|[\u3040-\u9fff]))"
@@ -43,7 +45,8 @@ _GLUED = re.compile(
 )
 _BULLET = re.compile(r"^[-*+\u2022\u25e6\u25aa][ \t]+|^\[[ xX\u2713\u2714]?\][ \t]*")
 _MARK_OF_RIGHT = re.compile(
-    r"\s*(?:[(\[](?:the )?(?:(?:in)?correct|wrong|right)(?: answer| option| choice)?[)\]]"
+    r"\s*(?:[(\[](?:the )?(?:(?:in)?correct|wrong|right)(?: answer| option| choice)?"
+    r"(?:[)\]]|(?:[,;:.]| ?[-\u2013\u2014]| (?:because|since|as))\s[^()\n]*\))"
     r"|[(\uff08](?:\u6b63\u786e(?:\u7b54\u6848)?|richtig|falsch|correct[aoe]"
     r"|incorrect[aoe])[)\uff09]"
     r"|(?:<-{1,2}|\u2190|[-\u2013\u2014]) ?(?:correct|right)(?: answer)?"
@@ -89,6 +92,9 @@ def _from_lines(text: str) -> tuple[str, list[str]]:
             continue
         ends = [mark.start() for mark in marks[1:]] + [len(text)]
         options = [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+        for sign in ";,":
+            if all(option.endswith(sign) for option in options[:-1]):
+                options = [option.removesuffix(sign).rstrip() for option in options]
         # Prose after a blank line is no part of the last option.
         options[-1], *rest = re.split(r"\n[ \t]*\n", options[-1], maxsplit=1)
         if not _goes_on(options, rest):
@@ -141,15 +147,30 @@ def read_options(value: object) -> Options:
     for option in value:
         label, text = _label_and_text(option)
         labels.append(label)
-        texts.append(" ".join(text.split()))
-    error = ""
+        texts.append(text)
+    error = "an option of several lines of code" if any(map(_is_program, texts)) else ""
+    texts = list(map(_on_one_line, texts))
     if any(map(_GLUED.search, texts)) and not any(labels):
         return Options(texts, "two options in one")
     if not any(labels):
-        texts, error = _without_letters(texts)
+        texts, skips = _without_letters(texts)
+        error = error or skips
     elif len(_places(labels)) != len(labels):
         error = "the letters of the options skip"
     return Options(_without_marks(texts), error)
+
+
+def _on_one_line(text: str) -> str:
+    """An option in one line, that of a program without its fence."""
+    fenced = fenced_code(text)
+    return " ".join((fenced[0] if fenced and text.strip().startswith("```") else text).split())
+
+
+def _is_program(text: str) -> bool:
+    """Whether a text is code whose lines say more than their words would on one line."""
+    fenced = fenced_code(text)
+    program = (fenced[0] if fenced else text).strip("\n")
+    return "\n" in program.strip() and (fenced is not None or compiles(program))
 
 
 def are_letters(options: Sequence[str]) -> bool:
@@ -244,7 +265,7 @@ def _listed(text: str) -> list[str]:
 def _of_mapping(value: dict[object, object]) -> Options:
     """`{"B": ..., "A": ...}` in the order of its letters, `{"1": ...}` too; else as it comes."""
     keys = [str(key).strip(" ().") for key in value]
-    texts = _without_marks([" ".join(_label_and_text(item)[1].split()) for item in value.values()])
+    texts = _without_marks([_on_one_line(_label_and_text(item)[1]) for item in value.values()])
     places = _places(keys)
     if len(places) == len(keys):
         return Options([text for _, text in sorted(zip(places, texts, strict=True))])

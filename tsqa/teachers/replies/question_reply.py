@@ -17,6 +17,7 @@ from typing import Any
 
 from tsqa.recipe import AnswerKind
 from tsqa.teachers.replies.answer import read_answer, read_code, tidy
+from tsqa.teachers.replies.choice import is_named
 from tsqa.teachers.replies.fields import (
     CUT,
     OPENER,
@@ -24,18 +25,21 @@ from tsqa.teachers.replies.fields import (
     SHORT_ANSWER,
     SHORT_QUESTION,
     as_text,
+    is_other_object,
+    known_objects,
     open_reply,
     prose,
     repeats,
     split_labels,
+    unnested,
 )
-from tsqa.teachers.replies.json_objects import is_other_object, known_objects, unnested
 from tsqa.teachers.replies.judgement_reply import OFFERED
 from tsqa.teachers.replies.option_references import names_others
 from tsqa.teachers.replies.options import Options, are_letters, read_options, split_options
 from tsqa.teachers.replies.stated_answer import last_statement
 from tsqa.text.forbidden import find_unfit, make_visible
 from tsqa.text.normalise import normalise
+from tsqa.text.quantities import read_quantity
 from tsqa.text.refusals import (
     REFUSAL,
     asks_nothing,
@@ -78,7 +82,37 @@ _ANSWER_BEHIND = re.compile(
     rf"[?.]\W{{0,4}}(?:correct |right )?answer\W{{0,3}}:(?!\W*{OFFERED})\W{{0,4}}[^\W_]",
     re.IGNORECASE,
 )
+_RULED = re.compile(r"\A-{3,}\s*\n\s*(?=\S)")
+_IN_BOLD = re.compile(r"\*\*(?P<inner>[^*\s](?:[^*]*[^*\s])?)\*\*")
 _QUOTED = re.compile(r"[\"\u201c\u201e](?P<inner>[^\"\u201c\u201d]+)[\"\u201d\u201c]")
+_SAID_OUT = re.compile(
+    r"[?\uff1f][\s*_]*(?:\((?:[A-Z][\w.'\u2019-]*|of|the|von|van|de|da)"
+    r"(?: (?:[A-Z][\w.'\u2019-]*|of|the|von|van|de|da)){0,5}\)"
+    r"|\n\s*(?P<mark>\*\*|__|\*|_)(?!\s)[^*_\n]{1,60}(?P=mark)"
+    r"|\s(?:It|That)(?: is|'s) [^.!?\n]{1,40})[.!]?\s*\Z"
+)
+"""Of short answers: `Who wrote Faust? (Johann Wolfgang von Goethe)`, `*Goethe*`, `It is Goethe.`"""
+_WORKED = re.compile(
+    r"\d(?: ?[A-Za-z]{1,6})? ?(?:[-+*/\u00d7\u00f7\u00b7]|\\times|\\div) ?[$\u20ac\u00a3]?\d"
+    r"[^\n=]{0,60}= ?\W?\d"
+)
+"""Steps behind a question, towards its answer."""
+_CHOOSES = re.compile(
+    r"\b(?:answer with|choose|pick|select) (?:option )?\(?[A-J]\)?[.!]?\s*\Z", re.I
+)
+_ASKS_NUMBER = re.compile(
+    r"(?:^|(?<=[.?!])\s+)(?:and )?(?:how (?:many|much|long|far|old)|what is)\b[^.?!]*\?", re.I
+)
+_QUIZ = re.compile(r"[?:\uff1f]\W*\n\W{0,4}A[.):][^\n]*\n+\W{0,4}B[.):].*[?\uff1f]", re.DOTALL)
+"""Another question with its options before the last."""
+_OF_FORM = re.compile(
+    r"\b(?:forms?|simpl\w+|decimals?|fractions?|percent\w*|notations?|convert\w*|express\w*|writ\w+"
+    r"|round\w*|significant|equivalent|reduced?|lowest terms|improper|mixed)\b",
+    re.IGNORECASE,
+)
+"""What asks how a number is written, of which options may be equal in value."""
+_FIRST = re.compile(r"\A\(?1[.)]\s+(?=\S)(?!.*(?<!\w)2[.)]\s)", re.DOTALL)
+"""The number of a question that no other follows."""
 _ITEM = re.compile(r"\s*\W{0,2}(?:\d{1,2}[.)]|Q ?\d{1,2}[.:)]|[-*\u2022])\s.*[?\uff1f]\W{0,2}")
 
 
@@ -133,10 +167,11 @@ def parse_question(
 def _undressed(text: str) -> str:
     """A question without what an assistant says to whoever asked, quotes or a block's marks."""
     text = _ABOUT_IT.sub("", _ENDS_TALKING.sub("", _OPENER.sub("", text)).rstrip())
+    text = _FIRST.sub("", _RULED.sub("", text))
     lines = text.split("\n")
     if all(line.startswith(">") for line in lines if line):
         text = "\n".join(line.removeprefix(">").strip() for line in lines)
-    quoted = _QUOTED.fullmatch(text)
+    quoted = _QUOTED.fullmatch(text) or _IN_BOLD.fullmatch(text)
     return quoted["inner"] if quoted else text
 
 
@@ -182,7 +217,10 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
     if sum(map(str.isalnum, parsed.question)) < 2:
         return "no question"
     asked = [line for line in parsed.question.split("\n") if line.strip()]
-    if len(asked) > 1 and all(map(_ITEM.fullmatch, asked)):
+    items = [line for line in asked if _ITEM.fullmatch(line)]
+    is_counted = len(items) > 1 and (items[0] is asked[0] or len(items) == len(asked))
+    asks_twice = kind == "number" and len(_ASKS_NUMBER.findall(parsed.question)) > 1
+    if is_counted or asks_twice or (kind == "choice" and _QUIZ.search(parsed.question)):
         return "several questions"
     if repeats(parsed.question) or repeats(parsed.context):
         return "repeats itself"
@@ -198,11 +236,18 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
             return f"{count} options, not {MIN_CHOICES} to {MAX_CHOICES}"
         if any(not text or _LEFT_OUT.fullmatch(text) for text in parsed.choices):
             return "an empty option"
-        if options_repeat(parsed.choices):
+        if options_repeat(parsed.choices) or _are_equal(parsed.choices, parsed.question):
             return "two options are equal"
         if names_others(parsed.choices, f"{parsed.context}\n{parsed.question}"):
             return "an option names other options"
     return ""
+
+
+def _are_equal(choices: list[str], question: str) -> bool:
+    """Whether two options are one value, as 0.5 and 1/2 are, and their form is not asked for."""
+    found = [quantity for one in choices if (quantity := read_quantity(one))]
+    values = {(quantity.value, quantity.unit) for quantity in found}
+    return len(values) < len(found) and not _OF_FORM.search(question)
 
 
 def _runs_on(question: str, kind: AnswerKind, choices: list[str], *, is_field: bool) -> str:
@@ -218,6 +263,14 @@ def _runs_on(question: str, kind: AnswerKind, choices: list[str], *, is_field: b
     is_told = kind in ("choice", "number", "boolean") and any(
         one and not read_answer(one, kind, choices).error for one in stated
     )
+    if kind == "short_text":
+        is_told = bool(_SAID_OUT.search(question))
+    if kind == "number":
+        is_told |= bool(_WORKED.search(after))
+    if kind == "choice":
+        worded = [n for n, one in enumerate(choices) if re.search(r"[^\W\d_]{3}", one)]
+        named = [n for n in worded if is_named(n, after, choices)]
+        is_told |= bool(_CHOOSES.search(question)) or (bool(asked) and len(named) == 1)
     return "states its answer" if is_told else ""
 
 

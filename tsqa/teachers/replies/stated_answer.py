@@ -132,7 +132,7 @@ _TAKEN_BACK = re.compile(
     r"(?:wait|hold on|oops|sorry|apologies|my (?:mistake|apologies)|espera|attende[zs])"
     r"(?=\s*(?:[,.!:;\u2026\u2014\u2013-]|$))"
     r"|wait (?=(?:no|i|it|that|actually)\b)|scratch that\b|on second thoughts?\b"
-    r"|(?:self[- ])?correction ?:"
+    r"|(?:(?:self[- ])?correction|edit|update) ?:"
     r"|i (?:have |just )*(?:made (?:a|an|my) |see (?:a|an|my) |noticed? (?:a|an|my) )"
     r"(?:\w+ )?(?:mistake|error)(?! in (?:the|a|his|her|their)\b)"
     r"|let me correct\b|moment mal\b|korrektur ?:|correcci\u00f3n ?:"
@@ -245,10 +245,10 @@ def takes_back(after: str, *answer: str) -> bool:
     if _TAKEN_BACK.search(after):
         return True
     own = [f" {normalise(text)} " for text in answer]
-    values = _values(" ".join(answer))
+    values = numerals(" ".join(answer))
     for found in _RATHER.finditer(after):
         if found["asked"] is not None:  # of numbers alone: words conclude in words
-            if values and values.isdisjoint(_values(found["asked"])):
+            if values and values.isdisjoint(numerals(found["asked"])):
                 return True
             continue
         said = f" {normalise(found[str(found.lastgroup)])} "
@@ -257,7 +257,7 @@ def takes_back(after: str, *answer: str) -> bool:
     return False
 
 
-def _values(text: str) -> set[Decimal]:
+def numerals(text: str) -> set[Decimal]:
     """The numbers of a text, however they are written: 1200 of `$1,200` and of `1200.0`."""
     return {Decimal(found.replace(",", "")) for found in _NUMERAL.findall(text)}
 
