@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,19 @@ for _tag in ("binary", "omap", "pairs", "set", "timestamp"):
 
 def read_yaml(path: Path) -> YamlDocument:
     """The mapping that a file holds; RecipeError if it does not, or cannot be read."""
+    return parse_yaml(_read_text(path), path)
+
+
+def read_keys(path: Path) -> set[str]:
+    """The keys at the top of a file; tags of another program (`!function`) are no error."""
+    with _named(path, text := _read_text(path)):
+        node = _compose(text)
+    if not isinstance(node, yaml.MappingNode):
+        return set()
+    return {str(key.value) for key, _ in node.value}
+
+
+def _read_text(path: Path) -> str:
     try:
         if path.is_dir():
             inside = path / "recipe.yaml"
@@ -85,23 +99,17 @@ def read_yaml(path: Path) -> YamlDocument:
     if len(raw) > _LARGEST_FILE:
         raise RecipeError(f"{path}: {len(raw):,} bytes: too large for a recipe")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"{path}: not UTF-8: {error.reason} at byte {error.start:,}", "save it as UTF-8"
         ) from error
-    return parse_yaml(text, path)
 
 
 def parse_yaml(text: str, path: Path) -> YamlDocument:
     """The mapping in the text of a file; RecipeError if it holds none."""
-    try:
+    with _named(path, text):
         names, values = _parse(text)
-    except yaml.YAMLError as error:
-        fix = "indent with spaces, not with tabs" if _is_at_tab(error, text) else ""
-        raise RecipeError(f"{path}: not YAML: {_cause(error)}", fix) from error
-    except _Unbounded as error:
-        raise RecipeError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         kind = "nothing" if values is None else type(values).__name__
         raise RecipeError(f"{path}: expected keys and values, found {kind}")
@@ -137,6 +145,18 @@ def parse_value(text: str) -> Any:
     return value
 
 
+@contextmanager
+def _named(path: Path, text: str) -> Iterator[None]:
+    """What is wrong with the text is an error that names its file."""
+    try:
+        yield
+    except yaml.YAMLError as error:
+        fix = "indent with spaces, not with tabs" if _is_at_tab(error, text) else ""
+        raise RecipeError(f"{path}: not YAML: {_cause(error)}", fix) from error
+    except _Unbounded as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
 class _Unbounded(Exception):
     """The document is nested too deeply, or larger than any recipe."""
 
@@ -147,6 +167,15 @@ _Name = tuple[str, int, bool]
 
 def _parse(text: str) -> tuple[list[_Name], Any]:
     """All that a document sets, and its values."""
+    node = _compose(text)
+    if node is None:
+        return [], None
+    names = list(_walk(node, ""))  # constructing it puts merged keys among the others
+    return names, _Loader("").construct_document(node)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The document as nodes, no value of which is read yet."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -160,14 +189,12 @@ def _parse(text: str) -> tuple[list[_Name], Any]:
             raise _Unbounded(f"nested more than {_DEEPEST} levels deep")
     loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        if node is None:
-            return [], None
-        _measure(node, {})
-        names = list(_walk(node, ""))  # constructing it puts merged keys among the others
-        return names, loader.construct_document(node)
+        node: yaml.Node | None = loader.get_single_node()
     finally:
         loader.dispose()
+    if node is not None:
+        _measure(node, {})
+    return node
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:

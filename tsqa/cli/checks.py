@@ -101,7 +101,7 @@ def gc(
 
     A recipe that you name uses what it names now; every other uses what its last run used.
 
-    Example: tsqa gc runs recipes --delete
+    Example: tsqa gc runs recipes/quickstart --delete
     """
     from tsqa.pipeline.garbage import find_garbage, print_garbage, remove
 

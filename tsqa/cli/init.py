@@ -22,7 +22,7 @@ SETS = {
     "documents": "questions about passages of documents, their facts, rephrasings: an endpoint",
     "real": "a real 135M model as teacher and student, on real benchmarks: 2 CPU cores",
     "generations": "models that learn from models, with people's text and without: 2 CPU cores",
-    "ablations": "six experiments on the quickstart: ratio, votes, filters and others",
+    "ablations": "experiments on the quickstart: ratio, votes, filters and others",
     "nemotron3_nano": "the published run, for a cluster, and its rehearsal on 2 CPU cores",
 }
 """Folder of recipes -> its purpose."""

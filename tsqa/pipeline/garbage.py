@@ -19,10 +19,10 @@ from rich import box
 from rich.table import Table
 
 from tsqa.console import make_console
-from tsqa.errors import DataError, RecipeError, UsageError
+from tsqa.errors import DataError, RecipeError, TsqaError, UsageError
 from tsqa.locks import try_lock
 from tsqa.pipeline.graph import build_graph
-from tsqa.plain_yaml import read_yaml
+from tsqa.plain_yaml import read_keys
 from tsqa.recipe import load_recipe
 from tsqa.store.artifact import READ_LOCK, WORK_LOCK
 from tsqa.store.identity import files_below
@@ -34,6 +34,7 @@ ABANDONED_SECONDS = 24 * 3600
 _PARTIAL = ".partial"
 _REMOVED = ".removed"
 _WIDE = 400
+_LEAVE = "leave it out: a recipe that is not named keeps what its last run used"
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,13 @@ def _used(runs: Path, recipes: Sequence[Path]) -> set[str]:
     named = set()
     for path in _recipe_files(recipes):
         recipe = load_recipe(path, [f"runs={runs}"])
+        try:
+            used |= {node.fingerprint for node in build_graph(recipe, path)}
+        except TsqaError as error:
+            said = str(error).partition("\n")[0]
+            fix = "; or ".join(filter(None, (error.fix, _LEAVE)))
+            raise RecipeError(f"{path}: what it uses is not known: {said}", fix) from error
         named.add(recipe.name)
-        used |= {node.fingerprint for node in build_graph(recipe, path)}
     for file in runs.glob("*/stages.json"):
         if file.parent.name not in named:
             used |= set(read_own(file, Stages).values())
@@ -154,7 +160,7 @@ def _recipe_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _is_recipe(file: Path) -> bool:
     """Tasks of lm-eval and suites, which may lie next to recipes, have no name."""
-    return not {"name", "extends"}.isdisjoint(read_yaml(file).values)
+    return not {"name", "extends"}.isdisjoint(read_keys(file))
 
 
 def _with_inputs(used: Iterable[str], folders: dict[str, Path]) -> set[str]:

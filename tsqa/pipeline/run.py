@@ -276,10 +276,11 @@ class Pipeline:
     def told(self, node: Node | None = None) -> str:
         """A node's recipe as words of a command, with the overrides where it is this command's.
 
-        Without a node this command's own.
+        Another recipe gets the folder of this one's runs. Without a node this command's own.
         """
         origin = node.origin if node else self.origin
-        overrides = map(redact, self.overrides) if origin == self.origin else ()
+        is_own = origin == self.origin
+        overrides = map(redact, self.overrides) if is_own else (f"runs={self.recipe.runs}",)
         return shlex.join([str(origin), *overrides])
 
     def label(self, node: Node) -> str:
@@ -295,17 +296,21 @@ class Pipeline:
     def inputs_of(self, node: Node, check: Check = "whole") -> dict[Role, Artifact]:
         """The finished inputs of a node, read and compared with what was written.
 
-        A missing one is an error that names its stage.
+        Of those that are missing the recipe's last is named: its command builds the others too.
         """
         found: dict[Role, Artifact] = {}
+        missing: Node | None = None
         for role, upstream in node.inputs.items():
             artifact = self.store.find(upstream.stage, upstream.fingerprint, check)
-            if artifact is None:
-                raise TsqaError(
-                    f"{node.label} needs {upstream.label}, which is not built",
-                    f"tsqa {command_of(upstream.stage)} {self.told(upstream)}",
-                )
-            found[role] = artifact
+            if artifact is not None:
+                found[role] = artifact
+            elif missing is None or self._is_own(upstream):
+                missing = upstream
+        if missing is not None:
+            raise TsqaError(
+                f"{node.label} needs {missing.label}, which is not built",
+                f"tsqa {command_of(missing.stage)} {self.told(missing)}",
+            )
         return found
 
     def tracker(self, node: Node) -> Tracker:

@@ -151,7 +151,7 @@ def _print_worlds(job: Job, asked: int, assumed: Assumptions) -> None:
     table = new_table(
         f"GiB of one {job.hardware.name}, of {job.hardware.gib:.1f} "
         "(x: does not fit, or cannot divide the batch)",
-        "devices",
+        "GPUs" if job.on_gpu else "devices",
     )
     paid = ("GPU-h", "$") if job.on_gpu else ()
     for name in (*(each.label for each in shown), "tokens/s", "time", *paid):
@@ -283,7 +283,7 @@ def _print_sum(
             hours += estimate.gpu_hours
             dollars += estimate.dollars
     left = f"; without {', '.join(unknown)}, which cannot be told" if unknown else ""
-    count = sum(len(labels) for labels, _ in totals)
+    count = sum(len(labels) for labels, taken in totals if taken)
     console.print(
         f"in sum, {count} training runs and generation, as far as they are not finished, without "
         "evaluation: "

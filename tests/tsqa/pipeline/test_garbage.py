@@ -134,9 +134,23 @@ def test_a_recipe_that_cannot_be_read_stops_it(tmp_path: Path) -> None:
     (recipes / "task.yaml").write_text("task: not_a_recipe\n")
     with pytest.raises(RecipeError, match="no recipe in this folder"):
         find_garbage(tmp_path / "runs", [recipes])
-    (recipes / "broken.yaml").write_text("name: broken\nmodle: 1\n")
-    with pytest.raises(RecipeError, match="did you mean"):
-        find_garbage(tmp_path / "runs", [recipes])
+    for text, said in [
+        ("name: broken\nmodle: 1\n", "did you mean"),
+        ("name: broken\nmodel: !function x.y\n", "constructor"),
+        (f"extends: {SMOKE}/base.yaml\ntokenizer: {{train_on: [no.gz]}}\n", "no such[^~]*leave it"),
+    ]:
+        (recipes / "broken.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=rf"broken\.yaml[^~]*{said}"):
+            find_garbage(tmp_path / "runs", [recipes])
+
+
+def test_a_task_of_lm_eval_beside_a_recipe_is_none(tmp_path: Path) -> None:
+    make(tmp_path / "runs", nodes_of(tmp_path)[0])
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "base.yaml").write_text(f"extends: {SMOKE / 'base.yaml'}\n")
+    (recipes / "task.yaml").write_text("task: mine\nprocess_results: !function mine.score\n")
+    assert find_garbage(tmp_path / "runs", [recipes]) == []
 
 
 @pytest.mark.parametrize(("size", "shown"), [(0, "0 B"), (1536, "1.5 KiB"), (3 << 40, "3.0 TiB")])

@@ -158,10 +158,20 @@ def test_a_training_job_that_dies_shows_its_last_lines(
 def test_training_without_its_tokens_names_the_command_to_run(tmp_path: Path) -> None:
     recipe = load_recipe(SMOKE, [f"runs={tmp_path}"])
     training = pipeline_module.Training(recipe, SMOKE, "main")
-    with pytest.raises(TsqaError, match="tsqa tokenizer"), ExitStack() as scope:
+    with pytest.raises(TsqaError, match=r"tsqa tokenize \S"), ExitStack() as scope:
         training.open(scope)
-    with pytest.raises(TsqaError, match="tsqa tokenizer"):
+    with pytest.raises(TsqaError, match=r"tsqa tokenize \S"):
         training.join()
+
+
+def test_the_command_for_another_recipe_s_model_builds_it_where_this_one_looks(
+    tmp_path: Path,
+) -> None:
+    path = SMOKE.with_name("recipe.yaml")
+    pipeline = Pipeline(load_recipe(path, [f"runs={tmp_path}"]), path, [f"runs={tmp_path}"])
+    [base] = [node for node in pipeline.nodes if pipeline.label(node) == "smoke-base/train"]
+    recipe, runs = pipeline.told(base).split()
+    assert [load_recipe(Path(recipe), [runs]).name, runs] == ["smoke-base", f"runs={tmp_path}"]
 
 
 def test_what_is_not_built_is_named_by_a_command_with_the_overrides(tmp_path: Path) -> None:

@@ -24,11 +24,12 @@ KEY = re.compile(rf"(?<![\w./*{{}}>-])({'|'.join(TOP + BELOW)})((?:\.[a-z_]+(?![
 FILE = re.compile(r".*\.(jsonl?|html|yaml|tmp|parquet|safetensors|sbatch|py)")
 COMMAND = re.compile(r"(?:`|Example: |^)tsqa ([a-z][a-z-]*)")
 RECIPE = re.compile(r"\brecipes/[\w/]+\.yaml")
-PROSE = (
-    *("README.md", "recipes/README.md", "tests/README.md", "tsqa/README.md", "train/README.md"),
-    *("eval/README.md", "launch/README.md", "tsqa/filters/README.md", "tsqa/teachers/README.md"),
-    "tsqa/decontaminate/README.md",
+PROSE = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for room in ("", "eval/", "launch/", "recipes/**/", "tests/", "train/", "tsqa/**/")
+    for path in REPOSITORY.glob(f"{room}README.md")
 )
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -105,6 +106,26 @@ def test_every_recipe_that_is_named_exists() -> None:
     named = [(place, found[0]) for place, text in texts() for found in RECIPE.finditer(text)]
     assert len(named) > 10
     assert [one for one in named if not (REPOSITORY / one[1]).is_file()] == []
+
+
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as GitHub names them."""
+    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [
+        (name, target, anchor)
+        for name in PROSE
+        for target, anchor in LINK.findall((REPOSITORY / name).read_text())
+    ]
+    assert len(links) > 100
+    for name, target, anchor in links:
+        path = (REPOSITORY / name).parent / target if target else REPOSITORY / name
+        assert path.exists(), f"{name}: {target}"
+        assert not anchor or anchor in headings(path), f"{name}: {target}#{anchor}"
 
 
 def test_every_command_has_an_example_that_names_it() -> None:
