@@ -125,5 +125,5 @@ def test_the_notebook_runs(finished: DeltaTable, capsys: pytest.CaptureFixture[s
     figure = names["figure"]
     drawn = {trace.name: list(trace.y) for trace in figure.data}  # type: ignore[attr-defined]
     assert drawn.keys() == {"synthetic=0.5"}
-    expected = [100 * row.delta for row in finished.rows if row.against == "synthetic=0"]
+    expected = [100 * row.delta for row in finished.all_rows if row.against == "synthetic=0"]
     assert drawn["synthetic=0.5"] == pytest.approx(expected)
