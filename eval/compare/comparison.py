@@ -609,9 +609,9 @@ def _with_verdicts(
     for number, (name, row) in enumerate(found):
         mde = _detectable(number, tested, corrected.shares, 1 - rules.confidence)
         delta, p = replace(row.delta, mde=mde), corrected.p_values[number]
-        word = stats.verdict(
-            delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
-        )
+        # The spread that other arms lend to one seed is not seen to be its own.
+        is_known = delta.covers_seeds and (delta.seeds > 1 or rules.spreads.stated is not None)
+        word = stats.verdict(delta.low, delta.high, p, rules.confidence, covers_seeds=is_known)
         rows.append(DeltaRow(**vars(name), **vars(delta), p_holm=p, verdict=word))
     return rows
 

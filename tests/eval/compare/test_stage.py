@@ -100,6 +100,31 @@ def test_an_arm_with_other_seeds_takes_the_spread_of_the_others_and_leaves_them_
     assert "other - c: fewer seeds than others; the spread" in deltas.caveat
 
 
+def test_one_seed_is_no_verdict_though_others_lend_it_their_spread() -> None:
+    rng = np.random.default_rng(0)
+    full = {"c": [0, 1, 2], "x": [0, 1, 2], "y": [0, 1, 2]}
+    models = simulated({**full, "one": [1], "two": [0, 2]}, 0.005, rng, effect=0.3)
+    deltas = table(models)
+    words = {arm: row(deltas, arm, stats.MACRO).verdict for arm in ("x", "two", "one")}
+    assert words == {"x": stats.BETTER, "two": stats.BETTER, "one": stats.DIFFERS}
+    assert row(deltas, "one", stats.MACRO).covers_seeds
+    assert "one - c: one seed shows no spread of its own, so `differs in this run`" in deltas.caveat
+    assert "two - c: one seed" not in deltas.caveat
+
+
+def test_a_noisy_arm_that_lost_a_seed_leaves_the_others_their_own_spread() -> None:
+    rng = np.random.default_rng(0)
+    models = simulated({name: range(3) for name in "cuvx"}, 0.005, rng)
+    alone = row(table([m for m in models if m.condition != "x"]), "u", stats.MACRO)
+    models = [m for m in models if m.condition != "x"]
+    models += simulated({"x": range(2)}, 0.3, rng)
+    deltas = table(models)
+    assert "x: seeds may differ more than the other arms' do" in deltas.caveat
+    assert "x - c: fewer seeds than others, and no spread but their own." in deltas.caveat
+    found = row(deltas, "u", stats.MACRO)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
 def test_a_stated_spread_counts_where_only_one_arm_has_several_seeds() -> None:
     models = [*seeded("c", 0.2, 0), *seeded("x", 0.5, 0, 1, 2)]
     assert row(deltas_of(*models), "x", "day").verdict == stats.DIFFERS
