@@ -112,8 +112,7 @@ def compare(
     Neither `gaps` nor copies are counted. `seed_spread`: a share, where no arm shows it.
     """
     averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
-    models, gaps = _without_copies(models, gaps or {}, control)
-    models, gaps = _without_unpaired(models, gaps, control, allow)
+    models, gaps = _comparable(models, gaps or {}, control, allow)
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
@@ -124,8 +123,8 @@ def compare(
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
     noise = spreads.of_run
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents, noise)
-    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules)]
-    told += [*unpaired, *_same_runs(models), *unfitted]
+    further = [*notes, *unpaired, *_same_runs(models)]
+    told = [*_notes(rows, pairs, gaps, further, conditions, control, rules), *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -150,6 +149,12 @@ def compare(
         nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
     return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
+
+
+def _comparable(
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap], control: str, allow: frozenset[str]
+) -> tuple[list[Evaluated], dict[str, Gap]]:
+    return _without_unpaired(*_without_copies(models, gaps, control), control, allow)
 
 
 def _without_copies(
