@@ -111,7 +111,7 @@ def compare(
 
     Neither `gaps` nor copies are counted. `seed_spread`: a share, where no arm shows it.
     """
-    averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
+    averages = {n: [*tasks] for n, tasks in (macros or {}).items()}
     models, gaps = _comparable(models, gaps or {}, control, allow)
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
@@ -119,12 +119,11 @@ def compare(
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
-    placebos, unpaired = _placebo_pairs(conditions, control, allow)
+    placebos, apart = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
     noise = spreads.of_run
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents, noise)
-    further = [*notes, *unpaired, *_same_runs(models)]
-    told = [*_notes(rows, pairs, gaps, further, conditions, control, rules), *unfitted]
+    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *apart, *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -141,7 +140,7 @@ def compare(
         rows=rows,
         gaps=gaps,
         fit=fit,
-        caveat="\n".join(dict.fromkeys(told)),
+        caveat="\n".join(dict.fromkeys([*told, *_same_runs(models)])),
         conclusion="",
         contamination=dict(contamination or {}),
         split=split,
