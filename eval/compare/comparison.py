@@ -58,7 +58,7 @@ from eval.statistics.paired import Scored, Tested, compare_models
 from eval.statistics.paired import pair as refuse_unpaired
 from eval.statistics.power import Left, detectable
 from eval.statistics.stats import Shares
-from tsqa.errors import DataError
+from tsqa.errors import DataError, first_line
 from tsqa.store.roles import BASE
 
 TASK_FILES = "task_files"
@@ -111,19 +111,19 @@ def compare(
 
     Neither `gaps` nor copies are counted. `seed_spread`: a share, where no arm shows it.
     """
-    averages = {n: list(tasks) for n, tasks in (macros or {}).items()}
-    models, gaps = _without_copies(models, gaps or {}, control)
+    averages = {n: [*tasks] for n, tasks in (macros or {}).items()}
+    models, gaps = _comparable(models, gaps or {}, control, allow)
     base, conditions = _by_condition(models, by_documents)
     if control not in conditions:
         raise _no_control(control, models, gaps)
     pairs = _pairs(conditions, control, base, allow)
     spreads = spreads_of(conditions, averages, seed_spread, by_documents)
     rules = _Rules(bootstrap, confidence, seed, averages, by_documents, spreads, limit)
-    placebos = _placebo_pairs(conditions, control, allow)
+    placebos, apart = _placebo_pairs(conditions, control, allow)
     rows, split = _compare_pairs(pairs, placebos, conditions, kinship, rules)
     noise = spreads.of_run
     fit, unfitted = fit_axis(conditions, control, axis, confidence, seed, by_documents, noise)
-    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *unfitted]
+    told = [*_notes(rows, pairs, gaps, notes, conditions, control, rules), *apart, *unfitted]
     scores, by_seed = _scores(conditions, base, averages, by_documents)
     table = DeltaTable(
         control=control,
@@ -140,7 +140,7 @@ def compare(
         rows=rows,
         gaps=gaps,
         fit=fit,
-        caveat="\n".join(dict.fromkeys(told)),
+        caveat="\n".join(dict.fromkeys([*told, *_same_runs(models)])),
         conclusion="",
         contamination=dict(contamination or {}),
         split=split,
@@ -148,6 +148,12 @@ def compare(
         nearness=_near(pairs, conditions, near or Nearness(), rules),
     )
     return _with_bits(replace(table, conclusion=conclude(table)), models, rules, allow)
+
+
+def _comparable(
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap], control: str, allow: frozenset[str]
+) -> tuple[list[Evaluated], dict[str, Gap]]:
+    return _without_unpaired(*_without_copies(models, gaps, control), control, allow)
 
 
 def _without_copies(
@@ -169,6 +175,58 @@ def _without_copies(
             reason = f"it answers every document as {first.name} does, so it is no further seed"
             gaps[model.name] = Gap(model.condition, reason)
     return [model for model in models if any(model is one for one in kept)], gaps
+
+
+def _without_unpaired(
+    models: Sequence[Evaluated], gaps: Mapping[str, Gap], control: str, allow: frozenset[str]
+) -> tuple[list[Evaluated], dict[str, Gap]]:
+    """Without runs that pair with none and would refuse the whole table; they are gaps as well.
+
+    Those of an arm that shares no seed with the control, where another arm does, and of a seed that
+    only one side has, where they were scored otherwise.
+    """
+    _, conditions = _by_condition(models, by_documents=False)
+    reference = conditions.pop(control, {})
+    paired = {name: own for name, own in conditions.items() if own.keys() & reference.keys()}
+    if not paired:
+        return [*models], {**gaps}
+    seeds = {seed for own in paired.values() for seed in own}
+    first = next(model for seed, model in reference.items() if seed in seeds)
+    kept, gaps = [], dict(gaps)
+    for model in models:
+        name, seed = model.condition, model.seed or 0
+        why = ""
+        if name not in (control, BASE, *paired):
+            why = f"{name} - {control}: {_no_common(conditions[name], reference)}"
+        elif name != BASE and seed not in (seeds if name == control else reference):
+            why = _scored_otherwise(first, model, allow)
+        if why:
+            gaps[model.name] = Gap(name, why)
+        else:
+            kept.append(model)
+    return kept, gaps
+
+
+def _scored_otherwise(first: Evaluated, model: Evaluated, allow: frozenset[str]) -> str:
+    """Why the scores of two runs cannot be averaged, or nothing."""
+    label = "no run across has its seed, and it was scored otherwise"
+    try:
+        _check_same_tasks(label, first, model, allow)
+        for task in first.scores.keys() & model.scores.keys():
+            refuse_unpaired(first.scores[task], model.scores[task], f"{label}: {task}")
+    except DataError as error:
+        return first_line(error)
+    return ""
+
+
+def _same_runs(models: Sequence[Evaluated]) -> Iterator[str]:
+    """Runs that have several names."""
+    names: dict[str, list[str]] = {}
+    for model in models:
+        names.setdefault(model.run, []).append(model.name)
+    for run, several in names.items():
+        if run and len(several) > 1:
+            yield f"{' and '.join(several)} are the same run ({run}) under several names."
 
 
 @dataclass(frozen=True)
@@ -419,13 +477,25 @@ def _pairs(
     return pairs
 
 
-def _placebo_pairs(conditions: Conditions, control: str, allow: frozenset[str]) -> list[_Pair]:
-    """Arms against their placebos: the difference of the two differences from the control."""
-    return [
-        _pair(arm, placebo, conditions[arm], conditions[placebo], allow)
-        for arm, placebo in placebos_of(list(conditions), control)
-        if conditions[arm].keys() & conditions[placebo].keys()
-    ]
+def _placebo_pairs(
+    conditions: Conditions, control: str, allow: frozenset[str]
+) -> tuple[list[_Pair], list[str]]:
+    """Arms against their placebos: the difference of the two differences from the control.
+
+    And a note on those that share no seed.
+    """
+    pairs, notes = [], []
+    for arm, placebo in placebos_of(list(conditions), control):
+        own, other = conditions[arm], conditions[placebo]
+        if own.keys() & other.keys():
+            pairs.append(_pair(arm, placebo, own, other, allow))
+        else:
+            notes.append(f"{arm} - {placebo}: not compared: {_no_common(own, other)}.")
+    return pairs, notes
+
+
+def _no_common(ours: Collection[int], theirs: Collection[int]) -> str:
+    return f"no seed in common ({_listed(ours)} and {_listed(theirs)})"
 
 
 def _pair(
@@ -446,7 +516,8 @@ def _pair(
         notes += _check_same_tasks(label, before[0], other, allow)
         for task in before[0].scores.keys() & other.scores.keys():
             refuse_unpaired(before[0].scores[task], other.scores[task], f"{other.name}: {task}")
-    if against != BASE and all(map(scored_alike, before, after)):
+    is_same = all(one.run and one.run == two.run for one, two in zip(before, after, strict=True))
+    if against != BASE and not is_same and all(map(scored_alike, before, after)):
         notes.append(
             f"{arm} scores on every document exactly as {against} does: what it changes had "
             "no effect here."
@@ -487,7 +558,7 @@ def _common_seeds(
     common = [seed for seed in theirs if seed in ours]
     if not common:
         raise DataError(
-            f"{arm} - {against}: no seed in common ({_listed(ours)} and {_listed(theirs)})",
+            f"{arm} - {against}: {_no_common(ours, theirs)}",
             "train both under the same seeds: ablation.seeds; or `tsqa compare` the other runs, by "
             "name, or these with --allow seeds, which pairs them by their order",
         )
@@ -542,9 +613,9 @@ def _with_verdicts(
     for number, (name, row) in enumerate(found):
         mde = _detectable(number, tested, corrected.shares, 1 - rules.confidence)
         delta, p = replace(row.delta, mde=mde), corrected.p_values[number]
-        word = stats.verdict(
-            delta.low, delta.high, p, rules.confidence, covers_seeds=delta.covers_seeds
-        )
+        # The spread that other arms lend to one seed is not seen to be its own.
+        is_known = delta.covers_seeds and (delta.seeds > 1 or rules.spreads.stated is not None)
+        word = stats.verdict(delta.low, delta.high, p, rules.confidence, covers_seeds=is_known)
         rows.append(DeltaRow(**vars(name), **vars(delta), p_holm=p, verdict=word))
     return rows
 

@@ -1,7 +1,8 @@
 """The conclusion of a table, from its numbers alone, and what it does not show.
 
 Guarantees: an arm with fewer seeds than others takes the spread of those that have several, by
-name; where no spread is known that is said, and no row of the arm is called better or worse.
+name; where it has one seed, or no spread is known, that is said, and no row of it is called better
+or worse.
 """
 
 from __future__ import annotations
@@ -204,7 +205,12 @@ def seed_notes(rows: Sequence[DeltaRow], spreads: Spreads, planned: int) -> Iter
     if lent:
         yield (
             f"{', '.join(lent)}: fewer seeds than others; the spread between seeds is that of "
-            "the arms that have several, and whether theirs is larger cannot be told."
+            "the arms that have several, and whether theirs is larger can hardly be told."
+        )
+    if alone := dict.fromkeys(row.comparison for row in fewer if row.seeds == 1):
+        yield (
+            f"{', '.join(alone)}: one seed shows no spread of its own, so `{stats.DIFFERS}` is the "
+            "most that is said: train the seeds that are missing."
         )
     if own:
         yield f"{', '.join(own)}: fewer seeds than others, and no spread but their own."

@@ -25,4 +25,4 @@ def _config(recipe: Recipe) -> dict[str, Json]:
     }
 
 
-COMPARE = Stage("compare", 19, _config, "eval.compare.stage", sections=("eval", "seeds"))
+COMPARE = Stage("compare", 20, _config, "eval.compare.stage", sections=("eval", "seeds"))

@@ -37,6 +37,8 @@ class Evaluated:
     """Task -> probability of the right one among the choices, of the documents that have some."""
     answers: str = ""
     """A digest of what was answered to each document, right or wrong."""
+    run: str = ""
+    """The fingerprint of its artifact."""
 
 
 _Row = tuple[DocumentKey, float, str | None]
@@ -85,6 +87,7 @@ def read(
         bits={t: Scored.of(d, f"{path}: {t}") for t, d in bits.items()},
         right_choice={t: Scored.of(d, f"{path}: {t}") for t, d in chosen.items()},
         answers=hashlib.sha256(repr(sorted(answers, key=lambda a: a[:3])).encode()).hexdigest(),
+        run=artifact.fingerprint,
     )
 
 

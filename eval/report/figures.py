@@ -7,13 +7,23 @@ hide it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from eval.deltas import DeltaRow, DeltaTable
 from eval.report.style import Figure, Style, Trace, escape, styles
 from eval.statistics import stats
 
-_MAP_COLOURS = [[0, "#d8692b"], [0.5, "rgba(128,128,128,0.07)"], [1, "#3b82c4"]]
+_PALEST = 0.02
+"""Of the largest change: as far from 0 is drawn what is found, however small, so that it shows."""
+_MAP_COLOURS = [
+    [0, "#d8692b"],
+    [0.5 - _PALEST / 2, "rgba(216,105,43,0.3)"],
+    [0.5 - _PALEST / 4, "rgba(128,128,128,0.07)"],
+    [0.5 + _PALEST / 4, "rgba(128,128,128,0.07)"],
+    [0.5 + _PALEST / 2, "rgba(59,130,196,0.3)"],
+    [1, "#3b82c4"],
+]
 _ROW_PIXELS = 20
 _NUMBERED_ARMS = 20
 
@@ -64,7 +74,7 @@ def delta_map(deltas: DeltaTable) -> Figure:
                 "type": "heatmap",
                 "x": list(range(len(deltas.arms))),
                 "y": list(range(len(names))),
-                "z": [[_shade(row) for row in line] for line in cells],
+                "z": [[_shade(row, reach) for row in line] for line in cells],
                 "text": [[_number(row) if numbers else "" for row in line] for line in cells],
                 "texttemplate": "%{text}",
                 "textfont": {"size": 10},
@@ -167,8 +177,10 @@ def _macros_first(deltas: DeltaTable) -> list[str]:
     )
 
 
-def _shade(row: DeltaRow) -> float:
-    return 0.0 if row.verdict == stats.UNCHANGED else round(100 * row.delta, 3)
+def _shade(row: DeltaRow, reach: float) -> float:
+    if row.verdict == stats.UNCHANGED:
+        return 0.0
+    return round(math.copysign(max(abs(100 * row.delta), _PALEST * reach), row.delta), 3)
 
 
 def _number(row: DeltaRow) -> str:

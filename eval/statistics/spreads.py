@@ -9,18 +9,19 @@ times as well, so the spread of a task is
 
 An arm whose seeds seem to differ more than the others' do is called noisy: by an F-test of the
 macro average, or of the deviations of all tasks together (in 12% and 4% of tables of arms that are
-alike, at most). Such an arm lends nothing to
-the others' rows, and its own rows rest on its own seeds and those of its reference alone. A further
-arm needs a tenth of that chance: of three that are left, two seem quiet where the third is called
-noisy by chance (their macro intervals then held the truth in 63 to 73% of tables). Two arms
-that vary more than all do together count with what they vary by. A task that varies more than the
-sum says (5%) has its own spread over all arms.
+alike, at most). An arm that lost seeds and kept two or more is tested against those that lost none,
+with these chances for itself: training that fails is often training that varies. Such an arm lends
+nothing to the others' rows, and its own rows rest on its own seeds and those of its reference
+alone. A further arm needs a tenth of that chance: of three that are left, two seem quiet where the
+third is called noisy by chance (their macro intervals then held the truth in 63 to 73% of tables).
+Two arms that vary more than all do together count with what they vary by. A task that varies more
+than the sum says (5%) has its own spread over all arms.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -93,53 +94,81 @@ def at_least_own(spreads: Mapping[str, Spread], pair: Means) -> dict[str, Spread
 
 
 def noisy_arms(means: Means, average: Mapping[str, float]) -> set[int]:
-    """Arms whose seeds seem to differ more; an arm that lost a seed cannot be told."""
+    """Arms whose seeds seem to differ more; an arm that kept one seed cannot be told."""
     macro = average_of(means, average)
-    left = [int(arm) for arm in np.flatnonzero(np.isfinite(macro).all(axis=1))]
+    kept = np.isfinite(macro).sum(axis=1)
+    left = np.flatnonzero(kept == macro.shape[1]).tolist()
     apart = np.array([means[task] - macro for task in average])
     noisy: set[int] = set()
     while len(left) > 2 and macro.shape[1] > 1:
-        chances = _alike(macro[left], apart[:, left])
+        own, of_tasks = _variances(macro[left]), _variances(apart[:, left])
+        chances = _alike(own, of_tasks, len(left), macro.shape[1])
         worst = int(np.argmin(chances))
         if chances[worst] >= (_FURTHER if noisy else 1):
             break
         noisy.add(left.pop(worst))
+    for arm in np.flatnonzero((kept > 1) & (kept < macro.shape[1])).tolist():
+        if len(left) > 1:
+            own, of_tasks = (_variances_of(arm, left, scores) for scores in (macro, apart))
+            arms = len(left) + 1
+            chances = _alike(own, of_tasks, arms, macro.shape[1], int(kept[arm]))
+            if chances[0] / arms < (_FURTHER if noisy else 1):
+                noisy.add(arm)
     return noisy
 
 
-def _alike(macro: Floats, apart: Floats) -> Floats:
+_Variances = tuple[Floats, Floats]
+"""Between seeds: of an arm against the mean of the others, and of the others; ... x arms."""
+
+
+def _alike(
+    macro: _Variances, apart: _Variances, arms: int, seeds: int, kept: int | None = None
+) -> Floats:
     """Per arm, at 1 or above not noisy: chance of such a macro average, or of such deviations.
 
-    `macro` is arms x seeds, `apart` tasks x arms x seeds.
+    `apart` is of tasks x arms; `kept`: the seeds of an arm that lost some.
     """
-    arms, seeds = macro.shape[0], macro.shape[1] - 1
-    rest = seeds * (arms - 2)
-    chances: Floats = _above(*_variances(macro), seeds, rest) * arms / _NOISY_MACRO
-    tasks = len(apart) - 1
+    own_df, df = (kept or seeds) - 1, (seeds - 1) * (arms - 2)
+    chances: Floats = _above(*macro, own_df, df) * arms / _NOISY_MACRO
+    own, others = apart
+    tasks = len(own) - 1
     if not tasks:
         return chances
     # Each task in its own unit; a mean of the tasks' ratios would have a heavier tail than F.
-    own, others = _variances(apart)
-    usual = (own * seeds + others * rest) / (seeds + rest)
+    usual = (own * own_df + others * df) / (own_df + df)
     units = np.divide(1.0, usual, out=np.zeros_like(usual), where=usual > 0)
-    of_tasks = _above((own * units).sum(0), (others * units).sum(0), seeds * tasks, rest * tasks)
+    of_tasks = _above((own * units).sum(0), (others * units).sum(0), own_df * tasks, df * tasks)
     found: Floats = np.minimum(chances, of_tasks * arms / _NOISY_TASKS)
     return found
 
 
-def _variances(scores: Floats) -> tuple[Floats, Floats]:
-    """Between seeds, per arm: of it against the mean of the others, and of the others.
-
-    The two add up to what arm and seed do not explain in all of them; ... x arms x seeds.
-    """
+def _variances(scores: Floats) -> _Variances:
+    """Of each of these arms, ... x arms x seeds, which have every seed."""
     arms, seeds = scores.shape[-2:]
-    rest = scores - scores.mean(-1, keepdims=True) - scores.mean(-2, keepdims=True)
-    squares = np.sum((rest + scores.mean((-2, -1), keepdims=True)) ** 2, axis=-1)
-    squares[squares < _ROUNDING] = 0.0
+    squares = _squares(scores)
     own = squares * arms / (arms - 1)
     others = np.maximum(0.0, squares.sum(-1, keepdims=True) - own)
     others[others < _ROUNDING + 1e-12 * own] = 0.0
     return own / (seeds - 1), others / ((arms - 2) * (seeds - 1))
+
+
+def _variances_of(arm: int, others: Sequence[int], scores: Floats) -> _Variances:
+    """Of an arm that lost seeds; the others have every one."""
+    rest, seeds = scores[..., others, :], scores.shape[-1]
+    beside = scores[..., [arm], :] - rest.mean(-2, keepdims=True)
+    own = np.nanvar(beside, -1, ddof=1) * len(others) / (len(others) + 1)
+    own[own < _ROUNDING] = 0.0
+    squares = _squares(rest).sum(-1, keepdims=True)
+    squares[squares < _ROUNDING + 1e-12 * own] = 0.0
+    return own, squares / ((len(others) - 1) * (seeds - 1))
+
+
+def _squares(scores: Floats) -> Floats:
+    """Per arm, of what arm and seed do not explain."""
+    rest = scores - scores.mean(-1, keepdims=True) - scores.mean(-2, keepdims=True)
+    squares: Floats = np.sum((rest + scores.mean((-2, -1), keepdims=True)) ** 2, axis=-1)
+    squares[squares < _ROUNDING] = 0.0
+    return squares
 
 
 def _above(own: Floats, others: Floats, own_df: int, others_df: int) -> Floats:

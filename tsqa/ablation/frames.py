@@ -43,14 +43,16 @@ def run(recipe: str | Path, *overrides: str) -> pd.DataFrame:
 
 
 def deltas(recipe: str | Path, *overrides: str) -> pd.DataFrame:
-    """A row for each comparison and task: the fields of `deltas.csv`. Scores are shares of 1.
+    """The rows of `deltas.csv`: each comparison and task, then parts of the macro average.
+
+    Scores are shares of 1.
 
     `attrs["conclusion"]` says it in words, and `attrs["control"]` names the control.
     """
     from eval.compare.stage import read_deltas
 
     table = read_deltas(_open(recipe, overrides).finished("compare"))
-    frame = pd.DataFrame([asdict(row) for row in table.rows])
+    frame = pd.DataFrame([asdict(row) for row in table.all_rows])
     frame.attrs = {"conclusion": table.conclusion, "control": table.control}
     return frame
 

@@ -1,16 +1,25 @@
-"""Files that appear whole or not at all (temporary name, fsync, rename), and emptied folders."""
+"""Files that appear whole or not at all (temporary name, fsync, rename), and emptied folders.
+
+What a killed writer left under a temporary name, the next writer of the file removes.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+_NEW_SECONDS = 60.0
+"""A younger file may be of a writer that has not locked it yet."""
 
 
 @contextmanager
@@ -19,9 +28,12 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
 
     Of several processes that write one path, the last to end decides.
     """
+    _remove_left(path)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("x", encoding="utf-8") as handle:
+            with suppress(OSError):  # some network file systems know no locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -31,6 +43,15 @@ def atomic_writer(path: Path) -> Iterator[IO[str]]:
         if isinstance(error, OSError) and error.filename is None:  # a full disk has no name
             error.filename = str(path)
         raise
+
+
+def _remove_left(path: Path) -> None:
+    """What a writer of this path left behind that was killed: old, and held by none."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.????????.tmp"):
+        with suppress(OSError), left.open() as handle:
+            if time.time() - left.stat().st_mtime > _NEW_SECONDS:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.unlink()
 
 
 @contextmanager

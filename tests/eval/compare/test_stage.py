@@ -100,6 +100,31 @@ def test_an_arm_with_other_seeds_takes_the_spread_of_the_others_and_leaves_them_
     assert "other - c: fewer seeds than others; the spread" in deltas.caveat
 
 
+def test_one_seed_is_no_verdict_though_others_lend_it_their_spread() -> None:
+    rng = np.random.default_rng(0)
+    full = {"c": [0, 1, 2], "x": [0, 1, 2], "y": [0, 1, 2]}
+    models = simulated({**full, "one": [1], "two": [0, 2]}, 0.005, rng, effect=0.3)
+    deltas = table(models)
+    words = {arm: row(deltas, arm, stats.MACRO).verdict for arm in ("x", "two", "one")}
+    assert words == {"x": stats.BETTER, "two": stats.BETTER, "one": stats.DIFFERS}
+    assert row(deltas, "one", stats.MACRO).covers_seeds
+    assert "one - c: one seed shows no spread of its own, so `differs in this run`" in deltas.caveat
+    assert "two - c: one seed" not in deltas.caveat
+
+
+def test_a_noisy_arm_that_lost_a_seed_leaves_the_others_their_own_spread() -> None:
+    rng = np.random.default_rng(0)
+    models = simulated({name: range(3) for name in "cuvx"}, 0.005, rng)
+    alone = row(table([m for m in models if m.condition != "x"]), "u", stats.MACRO)
+    models = [m for m in models if m.condition != "x"]
+    models += simulated({"x": range(2)}, 0.3, rng)
+    deltas = table(models)
+    assert "x: seeds may differ more than the other arms' do" in deltas.caveat
+    assert "x - c: fewer seeds than others, and no spread but their own." in deltas.caveat
+    found = row(deltas, "u", stats.MACRO)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
 def test_a_stated_spread_counts_where_only_one_arm_has_several_seeds() -> None:
     models = [*seeded("c", 0.2, 0), *seeded("x", 0.5, 0, 1, 2)]
     assert row(deltas_of(*models), "x", "day").verdict == stats.DIFFERS
@@ -410,17 +435,49 @@ def test_only_common_seeds_are_compared_and_it_is_said() -> None:
 
 @pytest.mark.parametrize("change", [{"version": 2.0}, {"n": 200}, {"backend": "vllm"}])
 @pytest.mark.parametrize("further", ["c", "x"])
-def test_a_seed_that_one_side_alone_has_is_refused_where_it_was_scored_otherwise(
+def test_a_seed_that_one_side_alone_has_is_left_out_where_it_was_scored_otherwise(
     further: str, change: dict[str, Any]
 ) -> None:
     models = [*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1, 2)]
-    odd = evaluated(further, {"day": 0.9, "unit": 0.3}, seed=3, **change)
-    with pytest.raises(DataError, match=f"x - c: day: {next(iter(change))} is"):
-        deltas_of(*models, odd)
+    alone = deltas_of(*models)
+    odd = replace(evaluated(further, {"day": 0.9, "unit": 0.3}, seed=3, **change), name="odd")
+    deltas = deltas_of(*models, odd)
+    assert (deltas.rows, deltas.scores) == (alone.rows, alone.scores)
+    why = f"scored otherwise: day: {next(iter(change))} is"
+    assert why in deltas.gaps["odd"].reason and why in deltas.caveat
     other = evaluated(further, {"day": 0.9, "unit": 0.3}, seed=3)
     other.scores["day"].keys[0] = (0, "another")
-    with pytest.raises(DataError, match=f"{further}: day: .*not scored on the same documents"):
-        deltas_of(*models, other)
+    deltas = deltas_of(*models, replace(other, name="odd"))
+    assert deltas.rows == alone.rows
+    assert "day: the two models were not scored on the same documents" in deltas.gaps["odd"].reason
+    paired = [*seeded("c", 0.2, 1, 2, 3), *seeded("x", 0.5, 1, 2, 3)]
+    paired = [one for one in paired if (one.condition, one.seed) != (further, 3)]
+    with pytest.raises(DataError, match=f"x - c: day: {next(iter(change))} is"):
+        deltas_of(*paired, odd)
+
+
+def test_an_arm_without_a_seed_of_the_control_is_named_and_the_others_are_compared() -> None:
+    models = [*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1, 2)]
+    apart = [replace(m, name=f"y,{m.seed}") for m in seeded("y", 0.5, 4, 5)]
+    deltas = deltas_of(*models, *apart)
+    assert deltas.rows == deltas_of(*models).rows and deltas.arms == ["x"]
+    assert "y,5: no result (y - c: no seed in common (4, 5 and 1, 2))." in deltas.caveat
+    names = {"x": "x", "y": "x,format_matched", "c": "c"}
+    half = [*seeded("c", 0.2, 1, 2), *seeded("x", 0.5, 1), *seeded("y", 0.5, 2)]
+    found = deltas_of(*(replace(m, condition=names[m.condition]) for m in half))
+    assert found.split == []
+    assert "x - x,format_matched: not compared: no seed in common (1 and 2)." in found.caveat
+
+
+def test_one_run_under_two_names_is_said_to_be_one() -> None:
+    models = [*seeded("c", 0.2, 1), *seeded("x", 0.5, 1), *seeded("y", 0.5, 1)]
+    named = [replace(m, run="f" if m.name == "x" else m.name) for m in models]
+    again = replace(named[1], name="again", condition="again")
+    caveat = deltas_of(*named, again).caveat
+    assert "x and again are the same run (f) under several names." in caveat
+    assert "y" not in "".join(line for line in caveat.splitlines() if "same run" in line)
+    caveat = deltas_of(named[0], replace(named[0], name="again", condition="again")).caveat
+    assert "c and again are the same run (c)" in caveat and "no effect here" not in caveat
 
 
 def test_of_copies_the_one_is_kept_whose_seed_the_control_has() -> None:

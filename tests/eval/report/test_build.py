@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from eval.deltas import AxisFit, Contamination, DeltaTable, FitPoint, Gap
-from eval.report import about, dataset
+from eval.report import about, dataset, figures
 from eval.report import build as report
 from eval.report.about import PageOrigin
 from eval.report.comparison import CHOSEN_ARMS
@@ -621,3 +621,17 @@ def test_many_arms_are_a_map_and_stay_small(tmp_path: Path) -> None:
     assert 0 < len(shaded) <= len([word for word in words if word == stats.DIFFERS])
     assert page.count('" checked>') == CHOSEN_ARMS
     assert len(page) < 10e6
+
+
+def test_a_small_change_that_was_found_is_told_from_none_on_the_map() -> None:
+    found = deltas_of(*(evaluated(arm, {"day": rate}) for arm, rate in (("c", 0.2), ("x", 0.6))))
+    large, macro = found.rows
+    small = replace(large, delta=-0.0002, low=-0.0003, high=-0.0001, verdict=stats.WORSE)
+    none = replace(macro, delta=-0.0002, verdict=stats.UNCHANGED)
+    deltas = replace(found, rows=[small, none, *(replace(r, arm="y") for r in found.rows)])
+    trace: Any = figures.delta_map(replace(deltas, arms=["x", "y"]))["data"]
+    (first, _), (second, _) = trace[0]["z"][::-1]  # the macro average stands above
+    reach, stops = trace[0]["zmax"], dict(trace[0]["colorscale"])
+    nearest = min(stops, key=lambda at: abs(at - 0.5 - second / reach / 2))
+    assert first == 0 and stops[nearest] == "rgba(216,105,43,0.3)"
+    assert stops[max(at for at in stops if at < 0.5)] == stops[min(at for at in stops if at > 0.5)]

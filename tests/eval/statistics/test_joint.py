@@ -139,6 +139,22 @@ def test_an_arm_ten_times_as_noisy_is_told_and_alike_arms_seldom_are() -> None:
     assert found >= 85 and alike <= 30 and further <= 5
 
 
+@pytest.mark.parametrize(("kept", "least"), [(2, 60), (4, 90)])
+def test_a_noisy_arm_that_lost_a_seed_is_told_by_those_that_it_kept(kept: int, least: int) -> None:
+    rng = np.random.default_rng(2)
+    found = alike = others = 0
+    for _ in range(100):
+        means = rng.normal(0, 1, (5, kept + 1))
+        means[1, 0] = np.nan
+        named = noisy_arms({"t": means}, {"t": 1.0})
+        alike += 1 in named
+        others += bool(named - {1})
+        found += 1 in noisy_arms({"t": means * [[1], [10], [1], [1], [1]]}, {"t": 1.0})
+    assert found >= least and alike <= 20 and others <= 30
+    one_left = np.array([[1.0, 2, 3], [3, 1, 2], [2, 3, 1], [9, np.nan, np.nan]])
+    assert 3 not in noisy_arms({"t": one_left}, {"t": 1.0})
+
+
 def test_no_number_depends_on_the_order_of_the_rows() -> None:
     rng = np.random.default_rng(4)
     shares = table_shares(["x"] * 3 + ["y"] * 3, [True, False, False] * 2)

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval.deltas import DELTAS, DeltaTable
+from eval.statistics import stats
 from tests.support.curated_rows import curated_row, rejected_row
 from tests.support.invented_arms import deltas_of, evaluated
 from tests.support.paths import REPOSITORY
@@ -29,12 +31,14 @@ RATES = {"day": 0.2, "unit": 0.2}
 
 @pytest.fixture(scope="module")
 def table() -> DeltaTable:
-    return deltas_of(
+    found = deltas_of(
         evaluated("base", RATES),
         evaluated("synthetic=0", RATES),
         evaluated("synthetic=0.5", {"day": 0.5, "unit": 0.2}),
         control="synthetic=0",
     )
+    part = replace(found.rows[-1], task=stats.macro_name(stats.SEEDED))
+    return replace(found, split=[part])
 
 
 @pytest.fixture
@@ -59,12 +63,12 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: DeltaTable)
     return table
 
 
-def test_deltas_are_a_row_for_each_comparison_and_task(finished: DeltaTable) -> None:
+def test_deltas_are_a_row_for_each_comparison_and_task_and_part(finished: DeltaTable) -> None:
     frame = deltas(RECIPE)
     assert list(frame.columns) == list(vars(finished.rows[0]))
-    rows = [{**vars(row), "p_mcnemar": 0} for row in finished.rows]
+    rows = [{**vars(row), "p_mcnemar": 0} for row in (*finished.rows, *finished.split)]
     assert frame.assign(p_mcnemar=0).to_dict("records") == rows
-    missing = [row.p_mcnemar is None for row in finished.rows]
+    missing = [row.p_mcnemar is None for row in finished.all_rows]
     assert list(frame["p_mcnemar"].isna()) == missing
     assert frame.attrs == {"conclusion": finished.conclusion, "control": "synthetic=0"}
 
@@ -121,5 +125,5 @@ def test_the_notebook_runs(finished: DeltaTable, capsys: pytest.CaptureFixture[s
     figure = names["figure"]
     drawn = {trace.name: list(trace.y) for trace in figure.data}  # type: ignore[attr-defined]
     assert drawn.keys() == {"synthetic=0.5"}
-    expected = [100 * row.delta for row in finished.rows if row.against == "synthetic=0"]
+    expected = [100 * row.delta for row in finished.all_rows if row.against == "synthetic=0"]
     assert drawn["synthetic=0.5"] == pytest.approx(expected)

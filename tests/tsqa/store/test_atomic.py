@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +26,28 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         first.write("and the rest")
     assert path.read_text() == "half of the first, and the rest"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_writer_removes_what_a_killed_one_left_and_nothing_of_one_at_work(tmp_path: Path) -> None:
+    path = tmp_path / "page[1].html"
+    code = (
+        "import os, sys, pathlib; from tsqa.store.atomic import atomic_writer\n"
+        "with atomic_writer(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    [left] = tmp_path.iterdir()
+    write_text(path, "young: it may be at work")
+    assert left.exists()
+    with atomic_writer(path) as handle:
+        [own] = {*tmp_path.glob("*.tmp")} - {left}
+        other = tmp_path / "page[1].html.bak.12345678.tmp"
+        other.touch()
+        for file in (left, own, other):
+            os.utime(file, (0, 0))
+        write_text(path, "of another writer")
+        assert not left.exists() and own.exists() and other.exists()
+        handle.write("mine")
+    assert path.read_text() == "mine"
 
 
 def test_a_failed_writer_leaves_what_was_there(tmp_path: Path) -> None:
