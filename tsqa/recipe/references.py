@@ -1,21 +1,25 @@
 """References between keys of a recipe: `${train.lr}` is the value of that key.
 
 Guarantees: a reference reads the recipe and nothing else, least of all the environment, whose
-secrets would be written into artifacts; references that go in a circle, or would grow without
-bounds, are refused before they are followed.
+secrets would be written into artifacts; references to no key of it, that go in a circle, or would
+grow without bounds, are refused before they are followed.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from tsqa.errors import RecipeError
 
-_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 _LONGEST = 1_000_000
 """Characters and values that one value may come to."""
 _LONGEST_CHAIN = 32
+_UNSAID = "this recipe sets no such key"
+"""A default is no value of the recipe: it is filled in later."""
+_NOTHING = object()
 
 Place = tuple[str | int, ...]
 
@@ -27,7 +31,9 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
     """
     known: dict[Place, int | None] = {}
     found = False
-    for place, text in _texts(values, ()):
+    for place, text in _leaves(values, ()):
+        if not isinstance(text, str):
+            continue
         key = ".".join(map(str, place))
         where = f"{_origin(place, origin, origins)}: {key} = {text}"
         if text == "???":
@@ -40,13 +46,17 @@ def check_references(values: Mapping[str, object], origin: str, origins: Mapping
             raise RecipeError(f"{where}: {problem}", fix)
         try:
             _size(values, place, known, 0)
-        except _Endless as error:
-            raise RecipeError(f"{where}: {error}", "write the value itself") from error
+        except _UnusableError as error:
+            raise RecipeError(f"{where}: {error}", error.fix) from error
     return found
 
 
-class _Endless(Exception):
-    """A reference that leads nowhere."""
+class _UnusableError(Exception):
+    """A reference that cannot be followed."""
+
+    def __init__(self, message: str, fix: str = "write the value itself") -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 def _problem(text: str) -> tuple[str, str]:
@@ -65,6 +75,8 @@ def _problem(text: str) -> tuple[str, str]:
                 "give the value as an override, KEY=VALUE; of an API key, api_key_env names the "
                 "variable",
             )
+    if depth:
+        return "a reference without its end", "close it: }"
     return "", ""
 
 
@@ -73,17 +85,20 @@ def _size(values: object, place: Place, known: dict[Place, int | None], chain: i
     if place in known:
         found = known[place]
         if found is None:
-            raise _Endless("the reference goes in a circle")
+            raise _UnusableError("the reference goes in a circle")
         return found
     if chain > _LONGEST_CHAIN:
-        raise _Endless(f"more than {_LONGEST_CHAIN} references in a chain")
+        raise _UnusableError(f"more than {_LONGEST_CHAIN} references in a chain")
     known[place] = None
     value, size = _at(values, place), 1
     if isinstance(value, str):
         size += len(value)
         for match in _REFERENCE.finditer(value):
             target = _target(match[1].strip(), place)
-            size += 0 if target is None else _size(values, target, known, chain + 1)
+            if target is None or _at(values, target) is _NOTHING:
+                fix = _nearest(values, match[1].strip(), place)
+                raise _UnusableError(f"{match[0]}: {_UNSAID}", fix)
+            size += _size(values, target, known, chain + 1)
     else:
         inner: Iterable[str | int] = ()
         if isinstance(value, Mapping):
@@ -93,7 +108,7 @@ def _size(values: object, place: Place, known: dict[Place, int | None], chain: i
         for name in inner:
             size += _size(values, (*place, name), known, chain)
     if size > _LONGEST:
-        raise _Endless("what the references come to is too large")
+        raise _UnusableError("what the references come to is too large")
     known[place] = size
     return size
 
@@ -109,26 +124,40 @@ def _target(reference: str, place: Place) -> Place | None:
     return (*start, *(int(part) if part.lstrip("-").isdigit() else part for part in parts))
 
 
+def _nearest(values: object, reference: str, own: Place) -> str:
+    """How to name a key that is there, where a reference at the place `own` names none."""
+    keys = [".".join(map(str, place)) for place, _ in _leaves(values, ()) if place != own]
+    name = reference.lstrip(".")
+    near = difflib.get_close_matches(name, keys, n=1, cutoff=0.8) or [
+        key for key in keys if name and key.endswith(f".{name}")
+    ]
+    return f"did you mean ${{{near[0]}}}?" if near else "write the value itself, or that key too"
+
+
 def _at(values: object, place: Place) -> object:
     for part in place:
         if isinstance(values, Mapping):
-            values = values.get(part, values.get(str(part)))
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values.get(part, values.get(str(part), _NOTHING))
+        elif (
+            isinstance(values, list)
+            and isinstance(part, int)
+            and -len(values) <= part < len(values)
+        ):
             values = values[part]
         else:
-            return None
+            return _NOTHING
     return values
 
 
-def _texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, Mapping):
+def _leaves(value: object, place: Place) -> Iterator[tuple[Place, object]]:
+    if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _texts(inner, (*place, name))
+            yield from _leaves(inner, (*place, name))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _texts(inner, (*place, number))
+            yield from _leaves(inner, (*place, number))
+    else:
+        yield place, value
 
 
 def _origin(place: Place, origin: str, origins: Mapping[str, str]) -> str:

@@ -298,6 +298,34 @@ def test_references_to_keys_are_followed(tmp_path: Path) -> None:
     assert recipe.train.eps == recipe.train.weight_decay == 1e-3
 
 
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("${seeed}", "${seeed}: this recipe sets no such key\n  fix: did you mean ${seed}?"),
+        ("${global_batch_tokens}", "fix: did you mean ${train.global_batch_tokens}?"),
+        ("${train.clip}", "${train.clip}: this recipe sets no such key\n  fix: write the value"),
+        *(("${....seed}", "no such key"), ("${mixture.phases[9].tokens}", "no such key")),
+        *(("${name.x}", "no such key"), ("${seed", "without its end"), ("${a b}", "no such key")),
+        ("${mixture.phases.-9.tokens}", "no such key"),
+    ],
+)
+def test_a_reference_to_nothing_is_named_with_its_line_and_a_fix(
+    tmp_path: Path, reference: str, said: str
+) -> None:
+    text = f"seed: 3\n{BASE}".replace("lr: 1e-3", f"lr: {json.dumps(reference)}")
+    line = 1 + text[: text.index("lr:")].count("\n")
+    told = refusal(write(tmp_path, text))
+    assert f"recipe.yaml:{line}: train.lr = {reference}: " in told and said in told
+    assert "full_key" not in told
+
+
+def test_an_escaped_reference_is_text_and_one_to_null_is_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{BASE}tracking: {{project: '\\${{name}}', mode: disabled}}\n")
+    assert "tracking.project = '${name}': a name begins" in refusal(path)
+    path = write(tmp_path, f"{BASE}eval: null\naudit: ${{eval}}\n")
+    assert load_recipe(path).audit is None
+
+
 def test_ten_thousand_arms_are_refused_by_number_and_a_thousand_are_read(tmp_path: Path) -> None:
     def arms(count: int) -> str:
         listed = ",".join(f"{{name: a{n}, train.lr: {n + 1}e-6}}" for n in range(count))
