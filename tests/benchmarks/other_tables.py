@@ -93,6 +93,8 @@ SHAPES: dict[str, Shape] = {
     "lost2 + noisy": Shape(noisy={1: 10}, lost={2: 2}, shared=1),
     "noisy lost": Shape(noisy={1: 10}, lost={1: 2}),
     "noisy lost two": Shape(noisy={1: 10}, lost={1: 1}),
+    "noisy lost two of five": Shape(noisy={1: 10}, lost={1: 3}, seeds=5),
+    "noisy lost of eight arms": Shape(noisy={1: 10}, lost={1: 2}, arms=8),
     "control lost2 5s": Shape(lost={0: 2}, shared=2, seeds=5),
     "placebos": Shape(
         arms=5,
@@ -173,17 +175,20 @@ def kind_of(row: DeltaRow, shape: Shape) -> str:
 
 def print_shape(name: str, rounds: int, seed: int) -> None:
     shape, rng = SHAPES[name], np.random.default_rng([seed, len(name)])
-    false = 0
+    differ = false = 0
     held: dict[str, list[bool]] = {}
     widths: dict[str, list[float]] = {}
     for _ in range(rounds):
         rows = table(shape, rng).all_rows
-        false += any(row.verdict != stats.UNCHANGED and row.against != BASE for row in rows)
+        said = {row.verdict for row in rows if row.against != BASE}
+        differ += said != {stats.UNCHANGED}
+        false += bool(said & {stats.BETTER, stats.WORSE})
         for row in rows:
             kind = kind_of(row, shape)
             held.setdefault(kind, []).append(row.low <= 0 <= row.high)
             widths.setdefault(kind, []).append(100 * (row.high - row.low))
-    print(f"{name}: {rounds} tables, with a false finding {_share(false, rounds)}", flush=True)
+    print(f"{name}: {rounds} tables, a row differs in {_share(differ, rounds)}", end="")
+    print(f", better or worse in {_share(false, rounds)}", flush=True)
     for kind, own in held.items():
         covered = _share(sum(own), len(own))
         print(f"  {kind}: covers {covered}, {np.mean(widths[kind]):.1f} points wide", flush=True)
