@@ -103,8 +103,8 @@ _CHOOSES = re.compile(
 _ASKS_NUMBER = re.compile(
     r"(?:^|(?<=[.?!])\s+)(?:and )?(?:how (?:many|much|long|far|old)|what is)\b[^.?!]*\?", re.I
 )
-_QUIZ = re.compile(r"[?:\uff1f]\W*\n\W{0,4}A[.):][^\n]*\n+\W{0,4}B[.):].*[?\uff1f]", re.DOTALL)
-"""Another question with its options before the last."""
+_QUIZ = re.compile(r"(?<!\W)[^\w?:\uff1f]*[?:\uff1f]\W*\n\W{0,4}A[.):][^\n]*\n+\W{0,4}B[.):]")
+"""A question with its options; it starts where a word ends, so that many signs are read once."""
 _OF_FORM = re.compile(
     r"\b(?:forms?|simpl\w+|decimals?|fractions?|percent\w*|notations?|convert\w*|express\w*|writ\w+"
     r"|round\w*|significant|equivalent|reduced?|lowest terms|improper|mixed)\b",
@@ -220,7 +220,9 @@ def _problem_of(parsed: ParsedQuestion, kind: AnswerKind, has_context: bool) -> 
     items = [line for line in asked if _ITEM.fullmatch(line)]
     is_counted = len(items) > 1 and (items[0] is asked[0] or len(items) == len(asked))
     asks_twice = kind == "number" and len(_ASKS_NUMBER.findall(parsed.question)) > 1
-    if is_counted or asks_twice or (kind == "choice" and _QUIZ.search(parsed.question)):
+    quiz = _QUIZ.search(parsed.question) if kind == "choice" else None
+    is_followed = quiz is not None and bool(re.search("[?\uff1f]", parsed.question[quiz.end() :]))
+    if is_counted or asks_twice or is_followed:
         return "several questions"
     if repeats(parsed.question) or repeats(parsed.context):
         return "repeats itself"

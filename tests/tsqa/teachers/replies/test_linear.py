@@ -150,12 +150,12 @@ def test_the_longest_replies_are_read_in_seconds(piece: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in READERS if name.startswith("parse")])
 def test_mixtures_are_read_in_seconds(name: str) -> None:
-    """Mixed pieces, which zlib does not tell as a repetition."""
+    """Mixed pieces and signs, which zlib does not tell as a repetition."""
     draw = random.Random(name)
-    for _ in range(2):
-        some = draw.sample(PIECES, 8)
-        text = "".join(draw.choice(some) for _ in range(MAX_CHARACTERS))[:MAX_CHARACTERS]
-        assert _seconds(READERS[name], text) < LONG_SECONDS
+    for some in (*(draw.sample(PIECES, 8) for _ in range(2)), "?:\n!.,;-"):
+        mixed = "".join(draw.choice(some) for _ in range(MAX_CHARACTERS))[:MAX_CHARACTERS]
+        for text in (mixed, f"What is it {mixed[:-20]} now?"):
+            assert _seconds(READERS[name], text) < LONG_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,9 @@ def test_mixtures_are_read_in_seconds(name: str) -> None:
         '{"answer": NaN}',
         '{"answer": [NaN, Infinity, -Infinity]}',
         '{"answer": ' + "9" * 5_000 + ",}",
+        '{"answer": "B", "answer_index": "' + "9" * 5_000 + '"}',
+        '{"reasoning": "so x = ' + "9" * 5_000 + '.", "answer": "6"}',
+        '{"reasoning": "2^9 = 1e99999999", "answer": "6"}',
         '{"answer": "a", "answer": "a"}' * 5_000,
         '{"question": {"question": ' * 300,
         '{"answer": "\\ud800\\udc00\\ud800", "x": "\x00"}',
